@@ -1,0 +1,542 @@
+"""The pipeline: scan → compare → read → cut → hash → compress → pack, overlapping, in bounded memory.
+
+The run's own thread scans, compares with the parent and keeps everything in manifest order. Workers read small
+files in batches, hash and compress. What is under way is bounded by `_BYTES_IN_FLIGHT`; results are taken in the order
+in which they were asked for, so that the same tree gives the same manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import attrs
+from fsspec.callbacks import Callback
+
+from safebackup.backup.merging import Known, ManifestBuilder, Previous
+from safebackup.backup.metadata import HardLinks, data_extents, may_have_holes, read_target, read_xattrs
+from safebackup.backup.reading import GONE, BecameLargeError, WholeFile, open_file, read_whole, unchanged
+from safebackup.backup.scanning import Found
+from safebackup.backup.source import Evidence
+from safebackup.clock import Clock
+from safebackup.errors import Code
+from safebackup.findings import Finding, Severity, printable
+from safebackup.format.chunking import Chunker
+from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_content, time_to_stored
+from safebackup.format.pack import EncodedFrame
+from safebackup.repository.writing import FRAME_BYTES, Writer
+
+YOUNG_NANOSECONDS = 2_000_000_000
+_BATCH_FILES = 256
+_QUEUE_MAX = 8 * _BATCH_FILES
+_WINDOW_BYTES = 8 << 20
+_BYTES_IN_FLIGHT = 24 << 20
+_LARGE_TRIES = 2
+_SPARSE_BYTES_MIN = 64 << 10  # below, looking for holes costs more than they do
+
+_KINDS = {
+    stat.S_IFREG: EntryKind.FILE,
+    stat.S_IFDIR: EntryKind.DIRECTORY,
+    stat.S_IFLNK: EntryKind.SYMLINK,
+    stat.S_IFIFO: EntryKind.FIFO,
+    stat.S_IFCHR: EntryKind.CHARACTER_DEVICE,
+    stat.S_IFBLK: EntryKind.BLOCK_DEVICE,
+}
+
+
+@attrs.define
+class Counts:
+    """What a run did with what it found."""
+
+    entries: int = 0
+    files: int = 0
+    files_new: int = 0
+    files_changed: int = 0
+    files_unchanged: int = 0
+    content_bytes: int = 0
+    read_bytes: int = 0
+
+
+@attrs.define(eq=False)
+class _Item:
+    """A path on its way through the pipeline; settled once `entry` is there or it was `dropped`."""
+
+    found: Found
+    link: bytes | None
+    known: Known | None  # what the parent has here; taken away if the entry turns out to differ
+    had_parent: bool = False
+    asked: int = 0  # when, before anything of it was read
+    entry: Entry | None = None
+    status: os.stat_result | None = None
+    young: bool = False
+    same: bool = False  # the parent has exactly this entry with this evidence
+    dropped: bool = False
+    torn: bool = False
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    reading: _LargeRead | None = None
+
+
+@attrs.define(eq=False)
+class _LargeRead:
+    """One pass over a large file: its extents in order, some of them still being hashed."""
+
+    pieces: list[list[Extent]] = attrs.field(factory=list)
+    waiting: int = 1  # the pass itself
+
+    @property
+    def extents(self) -> list[Extent]:
+        """All extents, in order."""
+        return [extent for piece in self.pieces for extent in piece]
+
+
+@attrs.frozen(eq=False)
+class _Job:
+    """Work under way, and what to do with its result on the run's own thread."""
+
+    size_bytes: int
+    done: Callable[[], None]  # waits for it
+
+
+class Pipeline:
+    """Turns what a scan finds into entries of a manifest; one for each run."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        builder: ManifestBuilder,
+        previous: Previous,
+        *,
+        chunker: Chunker,
+        evidence: Evidence,
+        clock: Clock,
+        report: Callable[[Finding], None],
+        callback: Callback,
+        lost: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self.counts = Counts()
+        self._writer = writer
+        self._builder = builder
+        self._previous = previous
+        self._chunker = chunker
+        self._evidence = evidence
+        self._clock = clock
+        self._report = report
+        self._callback = callback
+        self._lost = lost
+        self._links = HardLinks(writer.ids.link_key)
+        self._queue: deque[_Item] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._flying_bytes = 0
+        self._batch: list[_Item] = []
+        self._batch_bytes = 0
+
+    def add(self, found: Found) -> None:
+        """Take the next path of the scan."""
+        path, _, status = found
+        item = _Item(found, self._links.group(path, status) or None, self._previous.at(path))
+        if (known := item.known) is not None and self._is_unchanged(item):
+            item.entry, item.status, item.same = known.entry, status, True
+        else:
+            item.had_parent, item.asked = known is not None, self._clock.now()
+            if stat.S_ISREG(status.st_mode):
+                self._take_file(item)
+            else:
+                self._settle_other(item)
+        self._queue.append(item)
+        self._drain()
+
+    def finish(self) -> None:
+        """Wait for everything under way."""
+        self._send_batch()
+        while self._jobs:
+            self._harvest()
+        self._drain()
+        assert not self._queue
+
+    def _is_unchanged(self, item: _Item) -> bool:
+        known, status = item.known, item.found.status
+        if known is None or self._evidence is Evidence.NONE:
+            return False
+        entry = known.entry
+        mode = status.st_mode
+        if (
+            entry.mtime != status.st_mtime_ns
+            or entry.mode != mode & 0o7777
+            or entry.uid != status.st_uid
+            or entry.gid != status.st_gid
+            or entry.kind != _KINDS.get(mode & 0o170000)
+            or entry.link != item.link
+            or (entry.kind == EntryKind.FILE and entry.size != status.st_size)
+        ):
+            return False
+        number, segment = known.number, known.segment
+        if self._evidence is not Evidence.MTIME and segment.ctimes[number] != status.st_ctime_ns:
+            return False
+        if self._evidence is Evidence.INODE_CTIME and segment.inodes[number] != status.st_ino:
+            return False
+        # What was too young to trust, or torn, is read again however alike it looks.
+        if number in segment.young or entry.flags or entry.kind > EntryKind.SYMLINK:
+            return False
+        return not self._lost or not self._needs_lost(entry)
+
+    def _needs_lost(self, entry: Entry) -> bool:
+        if entry.content is None or isinstance(entry.content, bytes):
+            return entry.content in self._lost
+        return entry.content[0] != 0 or any(part in self._lost for part in entry.content[1::2])
+
+    def _settle_other(self, item: _Item) -> None:
+        _, absolute, status = item.found
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            self._drop(item, OSError(0, f"unknown kind of file {status.st_mode:o}"))
+            return
+        target = None
+        try:
+            if kind is EntryKind.SYMLINK:
+                target = read_target(absolute)
+            item.xattrs = read_xattrs(absolute)
+        except OSError as error:
+            if target is None and kind is EntryKind.SYMLINK:
+                self._drop(item, error)
+                return
+            if error.errno not in GONE:
+                self._metadata_unreadable(item, error)
+        device = None
+        if kind in (EntryKind.CHARACTER_DEVICE, EntryKind.BLOCK_DEVICE):
+            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        self._settle(item, status, kind, target=target, device=device)
+
+    def _settle(
+        self,
+        item: _Item,
+        status: os.stat_result,
+        kind: EntryKind,
+        *,
+        extents: Sequence[Extent] = (),
+        target: bytes | None = None,
+        device: tuple[int, int] | None = None,
+    ) -> None:
+        entry = Entry(
+            path=item.found.path,
+            kind=kind,
+            mode=status.st_mode & 0o7777,
+            uid=status.st_uid,
+            gid=status.st_gid,
+            mtime=time_to_stored(status.st_mtime_ns),
+            size=sum(length for _, length in extents),
+            content=pack_content(extents, self._writer.put_metadata),
+            target=target,
+            device=device,
+            xattrs=item.xattrs,
+            link=item.link,
+            flags=TORN if item.torn else 0,
+        )
+        since = item.asked - YOUNG_NANOSECONDS
+        item.young = status.st_ctime_ns > since or abs(status.st_mtime_ns - item.asked) < YOUNG_NANOSECONDS
+        known = item.known
+        if known is not None and entry == known.entry:
+            segment, number = known.segment, known.number
+            item.same = (
+                segment.ctimes[number] == status.st_ctime_ns
+                and segment.inodes[number] == status.st_ino
+                and (number in segment.young) == item.young
+            )
+        else:
+            item.known = None
+        item.entry, item.status = entry, status
+
+    # Files
+
+    def _take_file(self, item: _Item) -> None:
+        status = item.found.status
+        size = status.st_size
+        if size > self._chunker.bytes_min or (size > _SPARSE_BYTES_MIN and may_have_holes(status)):
+            self._store_large(item)
+            return
+        self._batch.append(item)
+        self._batch_bytes += size
+        if self._batch_bytes >= FRAME_BYTES or len(self._batch) >= _BATCH_FILES:
+            self._send_batch()
+
+    def _send_batch(self) -> None:
+        if not self._batch:
+            return
+        batch, size = self._batch, self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+        future = self._writer.submit(_read_batch, self._writer, [item.found for item in batch], self._chunker.bytes_min)
+        self._start(future, size, lambda: self._take_batch(batch, future.result()))
+
+    def _start(self, future: Future[_BatchResult] | Future[_GroupResult], size: int, done: Callable[[], None]) -> None:
+        self._jobs.append(_Job(size, done))
+        self._flying_bytes += size
+        while self._flying_bytes > _BYTES_IN_FLIGHT or len(self._jobs) > 64:
+            self._harvest()
+
+    def _harvest(self) -> None:
+        job = self._jobs.popleft()
+        job.done()
+        self._flying_bytes -= job.size_bytes
+
+    def _take_batch(self, batch: Sequence[_Item], result: _BatchResult) -> None:
+        if result.frame is not None:
+            self._writer.add_frame(result.frame)
+        for item, outcome in zip(batch, result.files, strict=True):
+            if isinstance(outcome, OSError):
+                self._drop(item, outcome)
+            elif isinstance(outcome, BecameLargeError):
+                self._store_large(item)
+            else:
+                chunk_id, whole = outcome
+                item.torn, item.xattrs = whole.torn, whole.xattrs
+                if whole.xattrs_error is not None:
+                    self._metadata_unreadable(item, whole.xattrs_error)
+                self._settle_file(item, whole.status, [] if chunk_id is None else [(chunk_id, whole.size)])
+
+    def _settle_file(self, item: _Item, status: os.stat_result, extents: Sequence[Extent]) -> None:
+        self.counts.read_bytes += sum(length for chunk, length in extents if chunk is not None)
+        if item.torn:
+            self._report(
+                Finding(
+                    code=Code.PATH_TORN,
+                    severity=Severity.WARNING,
+                    what=f'"{printable(item.found.path)}" kept changing while it was read; what was stored may mix its states',
+                    action="Back it up while nobody writes to it: from a file-system snapshot, or from a dump.",
+                    subject=printable(item.found.path),
+                )
+            )
+        self._settle(item, status, EntryKind.FILE, extents=extents)
+
+    def _store_large(self, item: _Item) -> None:
+        try:
+            handle = open_file(item.found.absolute)
+        except OSError as error:
+            self._drop(item, error)
+            return
+        try:
+            self._read_large(item, handle)
+        except OSError as error:
+            self._drop(item, error)
+        finally:
+            os.close(handle)
+
+    def _read_large(self, item: _Item, handle: int) -> None:
+        expected = item.found.status
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.ENXIO, "it is no regular file any more")
+        tries = 0
+        while True:
+            tries += 1
+            item.reading = reading = _LargeRead()
+            size = self._read_extents(item, reading, handle, expected)
+            status = os.fstat(handle)
+            same = size == status.st_size and unchanged(expected, status)
+            if same or tries == _LARGE_TRIES:
+                item.torn = not same
+                break
+            expected = status
+        try:
+            item.xattrs = read_xattrs(handle)
+        except OSError as error:
+            self._metadata_unreadable(item, error)
+        item.status = status
+        self._piece_done(item, reading)
+
+    def _piece_done(self, item: _Item, reading: _LargeRead) -> None:
+        reading.waiting -= 1
+        # A pass that was given up, or a file that was dropped, has nothing to settle.
+        if reading.waiting == 0 and item.reading is reading and item.status is not None and not item.dropped:
+            self._settle_file(item, item.status, reading.extents)
+
+    def _read_extents(self, item: _Item, reading: _LargeRead, handle: int, expected: os.stat_result) -> int:
+        """Read at most the expected size plus one byte; the number of bytes that there were."""
+        size = expected.st_size
+        total = 0
+        pieces = data_extents(handle, size) if may_have_holes(expected) else iter([(0, size + 1, False)])
+        for offset, length, is_hole in pieces:
+            if is_hole:
+                reading.pieces.append([(None, length)])
+                total += length
+                continue
+            got = self._read_run(item, reading, handle, offset, length)
+            total += got
+            if got < length:
+                break
+        return total
+
+    def _read_run(self, item: _Item, reading: _LargeRead, handle: int, offset: int, length: int) -> int:
+        buffer = bytearray(min(_WINDOW_BYTES, length))
+        held = total = 0
+        while True:
+            room = min(len(buffer) - held, length - total)
+            got = os.preadv(handle, [memoryview(buffer)[held : held + room]], offset + total) if room else 0
+            total += got
+            held += got
+            last = got == 0 or total == length
+            if held < len(buffer) and not last:
+                continue
+            view = memoryview(buffer)[:held]
+            used = self._send_window(item, reading, view, last=last)
+            if last:
+                return total
+            # Workers still read the old buffer; the uncut tail moves to the front of a new one.
+            buffer = bytearray(_WINDOW_BYTES)
+            held -= used
+            buffer[:held] = view[used:]
+
+    def _send_window(self, item: _Item, reading: _LargeRead, view: memoryview, *, last: bool) -> int:
+        used = 0
+        group: list[memoryview] = []
+        group_bytes = 0
+        for chunk in self._chunker.cut(view, last=last):
+            group.append(chunk)
+            used += len(chunk)
+            group_bytes += len(chunk)
+            if group_bytes >= FRAME_BYTES:
+                self._send_group(item, reading, group, group_bytes)
+                group, group_bytes = [], 0
+        if group:
+            self._send_group(item, reading, group, group_bytes)
+        return used
+
+    def _send_group(self, item: _Item, reading: _LargeRead, group: list[memoryview], size_bytes: int) -> None:
+        reading.waiting += 1
+        piece: list[Extent] = []
+        reading.pieces.append(piece)
+        future = self._writer.submit(_encode_group, self._writer, group)
+
+        def take() -> None:
+            result = future.result()
+            if result.frame is not None:
+                self._writer.add_frame(result.frame)
+            piece.extend(result.extents)
+            self._piece_done(item, reading)
+
+        self._start(future, size_bytes, take)
+
+    # Results in order
+
+    def _drain(self) -> None:
+        queue = self._queue
+        while True:
+            while queue and (queue[0].entry is not None or queue[0].dropped):
+                item = queue.popleft()
+                if not item.dropped:
+                    self._emit(item)
+            if len(queue) <= _QUEUE_MAX:
+                return
+            self._send_batch()
+            self._harvest()
+
+    def _emit(self, item: _Item) -> None:
+        entry, status = item.entry, item.status
+        assert entry is not None and status is not None
+        counts = self.counts
+        counts.entries += 1
+        if entry.kind == EntryKind.FILE:
+            counts.files += 1
+            counts.content_bytes += entry.size
+            if item.known is not None:
+                counts.files_unchanged += 1
+            elif item.had_parent:
+                counts.files_changed += 1
+            else:
+                counts.files_new += 1
+            self._callback.relative_update(entry.size)
+        self._builder.add(
+            entry,
+            ctime=status.st_ctime_ns,
+            inode=status.st_ino,
+            young=item.young,
+            known=item.known,
+            same_evidence=item.same,
+        )
+
+    def _drop(self, item: _Item, error: OSError) -> None:
+        item.dropped = True
+        gone = error.errno in GONE
+        subject = printable(item.found.path)
+        self._report(
+            Finding(
+                code=Code.PATH_VANISHED if gone else Code.PATH_UNREADABLE,
+                severity=Severity.WARNING if gone else Severity.ERROR,
+                what=f'"{subject}" was there when it was found and is gone ({error.strerror})'
+                if gone
+                else f'"{subject}" could not be read: {error.strerror} (errno {error.errno})',
+                action="Nothing, if it is a temporary file: exclude such files by a rule."
+                if gone
+                else "Let the user of the backup read it, or exclude it on purpose; then back up again.",
+                subject=subject,
+            )
+        )
+
+    def _metadata_unreadable(self, item: _Item, error: OSError) -> None:
+        subject = printable(item.found.path)
+        self._report(
+            Finding(
+                code=Code.METADATA_UNREADABLE,
+                severity=Severity.ERROR,
+                what=f'the extended attributes of "{subject}" could not be read: {error.strerror} (errno {error.errno})',
+                action="Let the user of the backup read them; then back up again.",
+                subject=subject,
+            )
+        )
+
+
+@attrs.frozen(eq=False)
+class _ReadFile:
+    """What is left of a small file once its content is in a frame."""
+
+    size: int
+    status: os.stat_result
+    torn: bool
+    xattrs: tuple[tuple[bytes, bytes], ...]
+    xattrs_error: OSError | None
+
+
+@attrs.frozen(eq=False)
+class _BatchResult:
+    files: list[tuple[bytes | None, _ReadFile] | OSError | BecameLargeError]
+    frame: EncodedFrame | None
+
+
+@attrs.frozen(eq=False)
+class _GroupResult:
+    extents: list[Extent]
+    frame: EncodedFrame | None
+
+
+def _read_batch(writer: Writer, batch: list[Found], most: int) -> _BatchResult:
+    files: list[tuple[bytes | None, _ReadFile] | OSError | BecameLargeError] = []
+    chunks = []
+    for _, absolute, status in batch:
+        try:
+            whole = read_whole(absolute, status, most=most)
+        except (OSError, BecameLargeError) as error:
+            files.append(error)
+            continue
+        chunk_id = None
+        if whole.data:
+            chunk_id = writer.ids.data(whole.data)
+            if writer.claim(chunk_id):
+                chunks.append((chunk_id, whole.data))
+        files.append((chunk_id, _without_data(whole)))
+    return _BatchResult(files, writer.encode(chunks) if chunks else None)
+
+
+def _without_data(whole: WholeFile) -> _ReadFile:
+    return _ReadFile(len(whole.data), whole.status, whole.torn, whole.xattrs, whole.xattrs_error)
+
+
+def _encode_group(writer: Writer, group: list[memoryview]) -> _GroupResult:
+    extents: list[Extent] = []
+    chunks = []
+    for chunk in group:
+        chunk_id = writer.ids.data(chunk)
+        extents.append((chunk_id, len(chunk)))
+        if writer.claim(chunk_id):
+            chunks.append((chunk_id, chunk))
+    return _GroupResult(extents, writer.encode(chunks) if chunks else None)

@@ -1,0 +1,193 @@
+"""What can go wrong, grouped by what its reader does next.
+
+    SafeBackupError               .code  .hint
+    ├── ConfigurationError        (also ValueError)   correct the script
+    ├── NotFoundError             (also LookupError)  name something that exists
+    ├── ConflictError                                 someone else was first: look, then try again
+    ├── StorageError              .retryable          the store or the disk failed: mend it, then try again
+    ├── AccessError                                   wrong key or missing permission
+    ├── IntegrityError                                bytes are not what was written: stop, use a replica
+    ├── RefusedError                                  a safety rule said no: read it before overriding it
+    └── InternalError                                 a bug: report it
+
+Every error carries a stable `Code` and a hint that says what to do next.
+`Code` is the one registry for errors and findings; it only ever grows.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Code(StrEnum):
+    """The stable name of a kind of error or finding; names are only ever added."""
+
+    # Configuration
+    BAD_ARGUMENT = "bad-argument"
+    BAD_URL = "bad-url"
+    KEY_REQUIRED = "key-required"
+    KEY_NOT_WANTED = "key-not-wanted"
+    KEY_FILE_EXPOSED = "key-file-exposed"
+    KEY_FILE_BAD = "key-file-bad"
+    NAIVE_TIME = "naive-time"
+    BAD_TIME = "bad-time"
+    SLOW_CHUNKER = "slow-chunker"
+    # Not there
+    NO_REPOSITORY = "no-repository"
+    NO_OBJECT = "no-object"
+    NO_SNAPSHOT = "no-snapshot"
+    NO_SOURCE = "no-source"
+    NO_PATH = "no-path"
+    # Someone else was first
+    REPOSITORY_EXISTS = "repository-exists"
+    CREATION_CONTESTED = "creation-contested"
+    OBJECT_EXISTS = "object-exists"
+    RUN_DECLARED_DEAD = "run-declared-dead"
+    # The store or the disk
+    STORE_FAILED = "store-failed"
+    STORE_FULL = "store-full"
+    STORE_DENIED = "store-denied"
+    STORE_MISSING = "store-missing"
+    SHORT_READ = "short-read"
+    # Keys
+    WRONG_KEY = "wrong-key"
+    NO_KEY_SLOT = "no-key-slot"
+    LAST_KEY_SLOT = "last-key-slot"
+    # Bytes that are not what was written
+    DAMAGED_OBJECT = "damaged-object"
+    DAMAGED_MANIFEST = "damaged-manifest"
+    MISSING_CHUNK = "missing-chunk"
+    FOREIGN_OBJECT = "foreign-object"
+    ENCODING_MISMATCH = "encoding-mismatch"
+    # Made by something newer
+    FORMAT_TOO_NEW = "format-too-new"
+    UNKNOWN_FEATURE = "unknown-feature"
+    # A safety rule said no
+    EMPTY_SOURCE = "empty-source"
+    TARGET_NOT_EMPTY = "target-not-empty"
+    TARGET_IN_SOURCE = "target-in-source"
+    REPOSITORY_IN_SOURCE = "repository-in-source"
+    UNSAFE_PATH = "unsafe-path"
+    # Findings of a backup
+    PATH_UNREADABLE = "path-unreadable"
+    PATH_VANISHED = "path-vanished"
+    PATH_TORN = "path-torn"
+    METADATA_UNREADABLE = "metadata-unreadable"
+    EMPTY_MOUNT_POINT = "empty-mount-point"
+    # Findings of a restore
+    METADATA_NOT_SET = "metadata-not-set"
+    DEVICE_NOT_MADE = "device-not-made"
+    PATH_NOT_RESTORED = "path-not-restored"
+    PATH_KEPT = "path-kept"
+    # Findings of a verification
+    MISSING_OBJECT = "missing-object"
+    WRONG_SIZE = "wrong-size"
+    BROKEN_HISTORY = "broken-history"
+    MANIFEST_MISMATCH = "manifest-mismatch"
+    INDEX_MISMATCH = "index-mismatch"
+    UNKNOWN_OBJECT = "unknown-object"
+    RUN_IS_DEAD = "run-is-dead"
+    # A bug
+    INTERNAL = "internal"
+
+
+class SafeBackupError(Exception):
+    """The root of everything that safebackup raises on purpose.
+
+    `code` is stable and can be compared; `hint` says what to do next.
+    The message and the hint are for people and may be reworded.
+    """
+
+    default_code = Code.INTERNAL
+
+    def __init__(self, message: str, *, code: Code | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code if code is not None else self.default_code
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]" + (f" {self.hint}" if self.hint else "")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross processes in Airflow, Dask and multiprocessing; the default pickles positional arguments alone.
+        return (_rebuild, (type(self), self.message, self.__dict__))
+
+
+def _rebuild(kind: type[SafeBackupError], message: str, state: dict[str, object]) -> SafeBackupError:
+    error = kind(message)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(SafeBackupError, ValueError):
+    """Something in the caller's script is wrong: correct it."""
+
+    default_code = Code.BAD_ARGUMENT
+
+
+class NotFoundError(SafeBackupError, LookupError):
+    """What was named does not exist; the store was reached and said so."""
+
+    default_code = Code.NO_OBJECT
+
+
+class ConflictError(SafeBackupError):
+    """Someone else was first; nothing of theirs was changed."""
+
+    default_code = Code.OBJECT_EXISTS
+
+
+class StorageError(SafeBackupError):
+    """The store or the disk failed; whether the operation took effect is unknown.
+
+    `retryable` is true where the same call may succeed later without anybody's help.
+    """
+
+    default_code = Code.STORE_FAILED
+
+    def __init__(self, message: str, *, code: Code | None = None, hint: str = "", retryable: bool = False) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retryable = retryable
+
+    @classmethod
+    def from_os(cls, what: str, error: OSError) -> Self:
+        """Our error for a failed system call; the caller raises it `from error`."""
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return cls(
+                f"{what}: no space left ({error})",
+                code=Code.STORE_FULL,
+                hint="Free space on the repository's disk or move it; then run the same command again: nothing was lost.",
+            )
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return cls(
+                f"{what}: not permitted ({error})",
+                code=Code.STORE_DENIED,
+                hint="Check who runs this and what it may do there.",
+            )
+        return cls(f"{what}: {error}", retryable=error.errno in (errno.EINTR, errno.EAGAIN, errno.ETIMEDOUT))
+
+
+class AccessError(SafeBackupError):
+    """A key does not fit, or a permission is missing."""
+
+    default_code = Code.WRONG_KEY
+
+
+class IntegrityError(SafeBackupError):
+    """Bytes are not what was written; nothing of them was used."""
+
+    default_code = Code.DAMAGED_OBJECT
+
+
+class RefusedError(SafeBackupError):
+    """A safety rule said no before anything was done."""
+
+    default_code = Code.BAD_ARGUMENT
+
+
+class InternalError(SafeBackupError):
+    """safebackup contradicts itself: a bug, please report it."""

@@ -1,0 +1,37 @@
+"""Findings: what a run noticed and survived, as data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+from safebackup.errors import Code
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    INFO = "info"  # worth knowing; nothing is missing
+    WARNING = "warning"  # look at it; what was promised still holds
+    ERROR = "error"  # something expected is missing or damaged
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing noticed: a stable code, how much it matters, what it is and what to do first.
+
+    `subject` names the path, object or snapshot that it is about, escaped so that it prints on one line.
+    """
+
+    code: Code
+    severity: Severity
+    what: str
+    action: str = ""
+    subject: str = ""
+
+
+def printable(name: bytes) -> str:
+    """A raw path as text that prints on one line and is unambiguous: `\\xff` for bytes that are not UTF-8."""
+    text = name.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

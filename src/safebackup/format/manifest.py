@@ -1,0 +1,398 @@
+"""Manifests: the entries of one snapshot, as a tree of chunks (format.md, "Manifests").
+
+Entries are sorted component by component on raw bytes, a directory before what is in it. They are cut into
+segments where a keyed hash of a path says so, and segments are listed by nodes cut the same way, so that the tree
+depends on the entries alone: however the work is split, the same entries have the same manifest id.
+
+Change evidence (ctime, inode) lies in a second tree of the same shape, so that manifests deduplicate across
+machines and restores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import IntEnum
+
+import attrs
+import msgspec
+from blake3 import blake3
+
+from safebackup.errors import Code, IntegrityError
+from safebackup.findings import printable
+from safebackup.format.objects import decode, encode
+from safebackup.format.records import TreeRef
+from safebackup.format.sealing import Buffer
+
+SEGMENT_BITS = 8  # a path begins a segment with probability 1/256 …
+NODE_BITS = 6  # … and a node of each further level with 1/64 of that
+SEGMENT_BYTES_MAX = 1 << 20  # a longer segment is cut here too
+NODE_REFS_MAX = 4096
+PATH_BYTES_MAX = 1 << 16
+INLINE_EXTENTS_MAX = 64
+EXTENTS_BITS = 9
+EXTENTS_MAX = 4096
+TREE_LEVELS_MAX = 16
+
+TORN = 1  # flag of an entry: it changed while it was read
+
+Fetch = Callable[[bytes, int], Buffer]  # a metadata chunk by id and length, checked
+Put = Callable[[bytes], bytes]  # stores a metadata chunk and returns its id
+Content = bytes | list[int | bytes | None] | None
+Extent = tuple[bytes | None, int]  # chunk id, or None for a hole; number of bytes
+
+
+class EntryKind(IntEnum):
+    """What a path is."""
+
+    FILE = 1
+    DIRECTORY = 2
+    SYMLINK = 3
+    FIFO = 4
+    CHARACTER_DEVICE = 5
+    BLOCK_DEVICE = 6
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A path with its metadata; fields are only ever added at the end.
+
+    `path` is relative, its components joined by `/`; the root directory itself is `b""`.
+    `mtime` counts nanoseconds since 1970 (bytes: two's complement, where 64 bits are too few).
+    """
+
+    path: bytes
+    kind: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: int | bytes
+    size: int = 0
+    content: bytes | list[int | bytes | None] | None = None
+    target: bytes | None = None
+    device: tuple[int, int] | None = None
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    link: bytes | None = None
+    flags: int = 0
+    digest: tuple[str, bytes] | None = None  # of the whole file: algorithm and value
+
+    @property
+    def mtime_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return stored_to_time(self.mtime)
+
+
+def time_to_stored(nanoseconds: int) -> int | bytes:
+    """An integer where 64 bits hold it, else its two's complement."""
+    if -(1 << 63) <= nanoseconds < 1 << 64:
+        return nanoseconds
+    return nanoseconds.to_bytes(16, "big", signed=True)
+
+
+def stored_to_time(stored: int | bytes) -> int:
+    """The reverse of `time_to_stored`."""
+    return stored if isinstance(stored, int) else int.from_bytes(stored, "big", signed=True)
+
+
+class Segment(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Consecutive entries, and the names of those who own them."""
+
+    users: list[tuple[int, bytes]]
+    groups: list[tuple[int, bytes]]
+    entries: list[Entry]
+
+
+class EvidenceSegment(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """For the entries of one segment, in their order: what proves that they have not changed.
+
+    `young` numbers the entries that were too fresh to trust when they were read.
+    """
+
+    ctimes: list[int | bytes]
+    inodes: list[int]
+    young: list[int]
+
+
+class NodeRef(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A segment or a node, in the node above it."""
+
+    first: bytes  # path of its first entry
+    entries: int
+    content_bytes: int
+    chunk: bytes
+    chunk_bytes: int
+
+
+@attrs.frozen
+class PathHash:
+    """Where a path begins a segment or a node; keyed, so that nobody can aim at the boundaries."""
+
+    key: bytes = attrs.field(repr=False)
+
+    def rank(self, path: bytes) -> int:
+        """0: begins nothing. 1: a segment. 2: also a node that lists segments. 3: also one above, …"""
+        value = int.from_bytes(blake3(path, key=self.key).digest(length=8), "big")
+        if value & ((1 << SEGMENT_BITS) - 1):
+            return 0
+        value >>= SEGMENT_BITS
+        rank = 1
+        while rank < TREE_LEVELS_MAX and not value & ((1 << NODE_BITS) - 1):
+            value >>= NODE_BITS
+            rank += 1
+        return rank
+
+
+def path_key(path: bytes) -> bytes:
+    """What manifests are sorted by: components compared one by one, as no name can hold a zero byte."""
+    return path.replace(b"/", b"\0")
+
+
+class TreeBuilder:
+    """Lists chunks in nodes, level by level, while they arrive in order."""
+
+    def __init__(self, put: Put, path_hash: PathHash) -> None:
+        self._put = put
+        self._hash = path_hash
+        self._open: list[list[NodeRef]] = [[]]
+        self.count = 0
+
+    def add(self, ref: NodeRef, *, level: int = 0) -> None:
+        """The next segment, or node of that level, in order."""
+        if level == len(self._open):
+            self._open.append([])
+        row = self._open[level]
+        if row and (len(row) >= NODE_REFS_MAX or self._hash.rank(ref.first) >= level + 2):
+            self._close(level)
+        self._open[level].append(ref)
+        self.count += level == 0
+
+    def _close(self, level: int) -> None:
+        refs, self._open[level] = self._open[level], []
+        body = encode(refs)
+        self.add(
+            NodeRef(
+                refs[0].first,
+                sum(ref.entries for ref in refs),
+                sum(ref.content_bytes for ref in refs),
+                self._put(body),
+                len(body),
+            ),
+            level=level + 1,
+        )
+
+    def finish(self) -> TreeRef:
+        """The root, once everything was added; there must be at least one chunk."""
+        level = 0
+        while level + 1 < len(self._open) or len(self._open[level]) > 1:
+            self._close(level)
+            level += 1
+        (root,) = self._open[level]
+        return TreeRef(level, root.chunk, root.chunk_bytes)
+
+
+def read_refs(fetch: Fetch, tree: TreeRef, *, start: bytes = b"", end: bytes | None = None) -> Iterator[NodeRef]:
+    """The segments of a tree in order; with `start` and `end` (path keys) only those that may hold such paths.
+
+    Costs one fetch a node.
+
+    Raises:
+        IntegrityError: a node is malformed, too deep or out of order.
+    """
+    if not 0 <= tree.level <= TREE_LEVELS_MAX:
+        raise _malformed(f"a tree has {tree.level} levels")
+    yield from _read_level(fetch, NodeRef(b"", 0, 0, tree.chunk, tree.chunk_bytes), tree.level, start, end)
+
+
+def _read_level(fetch: Fetch, ref: NodeRef, level: int, start: bytes, end: bytes | None) -> Iterator[NodeRef]:
+    if level == 0:
+        yield ref
+        return
+    children = decode(fetch(ref.chunk, ref.chunk_bytes), list[NodeRef], name="a manifest node")
+    if not children:
+        raise _malformed("a manifest node is empty")
+    keys = [path_key(child.first) for child in children]
+    if any(left >= right for left, right in zip(keys, keys[1:], strict=False)):
+        raise _malformed("a manifest node is out of order")
+    for number, child in enumerate(children):
+        if end is not None and keys[number] >= end:
+            return
+        if number + 1 < len(keys) and keys[number + 1] <= start:
+            continue
+        yield from _read_level(fetch, child, level - 1, start, end)
+
+
+def read_nodes(fetch: Fetch, tree: TreeRef) -> Iterator[tuple[bytes, int]]:
+    """Every metadata chunk of a tree, nodes and segments alike, as id and length."""
+    stack = [(tree.chunk, tree.chunk_bytes, tree.level)]
+    while stack:
+        chunk, chunk_bytes, level = stack.pop()
+        yield chunk, chunk_bytes
+        if level > 0:
+            children = decode(fetch(chunk, chunk_bytes), list[NodeRef], name="a manifest node")
+            stack.extend((child.chunk, child.chunk_bytes, level - 1) for child in reversed(children))
+
+
+class PathChecker:
+    """Refuses manifests whose paths could leave the place that they are restored to.
+
+    Feed it entries in order. `parents` are directories that are known to be above the first one.
+    """
+
+    def __init__(self, parents: Iterable[bytes] = ()) -> None:
+        self._previous: bytes | None = None
+        self._directories = [b"", *parents]
+
+    def check(self, entry: Entry) -> None:
+        """Check one entry against those before it.
+
+        Raises:
+            IntegrityError: the path is not relative and plain, not in order, or not inside a directory.
+        """
+        path = entry.path
+        key = path.replace(b"/", b"\0")
+        if self._previous is not None and key <= self._previous:
+            raise _unsafe(path, "it is out of order or occurs twice")
+        self._previous = key
+        if path == b"":
+            if entry.kind != EntryKind.DIRECTORY:
+                raise _unsafe(path, "the root is no directory")
+            return
+        parent, _, name = path.rpartition(b"/")
+        if name in (b"", b".", b"..") or b"\0" in path or path[0] == 0x2F or len(path) > PATH_BYTES_MAX:
+            raise _unsafe(path, "it is not a plain relative path")
+        directories = self._directories
+        while directories and directories[-1] != parent:
+            directories.pop()
+        if not directories:
+            raise _unsafe(path, "it does not lie in a directory of this snapshot")
+        if entry.kind == EntryKind.DIRECTORY:
+            directories.append(path)
+
+
+def read_segment(data: Buffer) -> Segment:
+    """The entries of a segment chunk, their shapes checked.
+
+    Raises:
+        IntegrityError: it is malformed.
+    """
+    segment = decode(data, Segment, name="a manifest segment")
+    for entry in segment.entries:
+        if not 1 <= entry.kind <= EntryKind.BLOCK_DEVICE or not 0 <= entry.mode <= 0o7777 or entry.size < 0:
+            raise _malformed(f"{printable(entry.path)}: kind {entry.kind}, mode {entry.mode:o}, {entry.size} bytes")
+        if entry.kind == EntryKind.SYMLINK and not entry.target:
+            raise _malformed(f"{printable(entry.path)} is a symbolic link to nowhere")
+    return segment
+
+
+def pack_content(extents: Sequence[Extent], put: Put) -> Content:
+    """How an entry refers to its content: nothing, one chunk, up to 64 extents, or a tree of more."""
+    if not extents:
+        return None
+    if len(extents) == 1 and extents[0][0] is not None:
+        return extents[0][0]
+    if len(extents) <= INLINE_EXTENTS_MAX:
+        return _flat(extents)
+    row: list[tuple[bytes, int, int]] = []
+    for part in _cut_extents(extents):
+        body = encode(_flat(part))
+        row.append((put(body), len(body), sum(length for _, length in part)))
+    level = 1
+    while len(row) > INLINE_EXTENTS_MAX:
+        level, row = level + 1, _list_nodes(level, row, put)
+    return [level, *(item for triple in row for item in triple)]
+
+
+def _flat(extents: Iterable[Extent]) -> list[int | bytes | None]:
+    flat: list[int | bytes | None] = [0]
+    for extent in extents:
+        flat += extent
+    return flat
+
+
+def _cut_extents(extents: Sequence[Extent]) -> Iterator[Sequence[Extent]]:
+    # Cut where a chunk id says so, so that an insertion at the front does not rewrite the whole list.
+    start = 0
+    for number, (chunk, _) in enumerate(extents, start=1):
+        due = chunk is not None and not int.from_bytes(chunk[:2], "big") & ((1 << EXTENTS_BITS) - 1)
+        if due or number - start == EXTENTS_MAX:
+            yield extents[start:number]
+            start = number
+    if start < len(extents):
+        yield extents[start:]
+
+
+def _list_nodes(level: int, row: list[tuple[bytes, int, int]], put: Put) -> list[tuple[bytes, int, int]]:
+    above = []
+    for start in range(0, len(row), EXTENTS_MAX):
+        part = row[start : start + EXTENTS_MAX]
+        body = encode([level, *(item for triple in part for item in triple)])
+        above.append((put(body), len(body), sum(length for _, _, length in part)))
+    return above
+
+
+def read_content(content: Content, size: int, fetch: Fetch) -> Iterator[Extent]:
+    """The extents of an entry of `size` bytes, in order.
+
+    Raises:
+        IntegrityError: they are malformed, or do not add up to `size`.
+    """
+    if content is None:
+        extents: Iterator[Extent] = iter(())
+    elif isinstance(content, bytes):
+        extents = iter([(content, size)])
+    else:
+        extents = _read_extents(content, fetch, TREE_LEVELS_MAX)
+    total = 0
+    for extent in extents:
+        total += extent[1]
+        if total > size:
+            break
+        yield extent
+    if total != size:
+        raise _malformed(f"a file of {size} bytes has content of {total} bytes or more")
+
+
+def _read_extents(content: list[int | bytes | None], fetch: Fetch, level_max: int) -> Iterator[Extent]:
+    level, items = content[0] if content else None, content[1:]
+    width = 2 if level == 0 else 3
+    if not isinstance(level, int) or not 0 <= level <= level_max or len(items) % width:
+        raise _malformed("a list of extents has the wrong shape")
+    for start in range(0, len(items), width):
+        chunk, length, *_ = items[start : start + width]
+        if not isinstance(length, int) or length <= 0 or not (chunk is None or isinstance(chunk, bytes)):
+            raise _malformed("an extent has the wrong shape")
+        if level == 0:
+            yield chunk, length
+        elif chunk is None:
+            raise _malformed("a node of extents has no id")
+        else:
+            shape = list[int | bytes | None]
+            yield from _read_extents(decode(fetch(chunk, length), shape, name="a node of extents"), fetch, level - 1)
+
+
+def content_nodes(content: Content, fetch: Fetch) -> Iterator[tuple[bytes, int]]:
+    """The metadata chunks that list an entry's extents, as id and length; none for most files."""
+    if not isinstance(content, list) or not content or not isinstance(content[0], int) or content[0] < 1:
+        return
+    for start in range(1, len(content) - 2, 3):
+        chunk, length = content[start], content[start + 1]
+        if not isinstance(chunk, bytes) or not isinstance(length, int):
+            raise _malformed("a node of extents has the wrong shape")
+        yield chunk, length
+        if content[0] > 1:
+            child = decode(fetch(chunk, length), list[int | bytes | None], name="a node of extents")
+            yield from content_nodes(child, fetch)
+
+
+def _malformed(why: str) -> IntegrityError:
+    return IntegrityError(
+        f"the manifest is malformed: {why}",
+        code=Code.DAMAGED_MANIFEST,
+        hint='Run verify(repository, level="full"); restore another snapshot, or from a replica.',
+    )
+
+
+def _unsafe(path: bytes, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"the manifest names {printable(path) or 'the root'!r}: {why}",
+        code=Code.UNSAFE_PATH,
+        hint="Nothing was written there. Somebody made this snapshot by hand: do not trust the repository.",
+    )

@@ -1,0 +1,167 @@
+"""The anatomy of an object: header ‖ sealed frames ‖ sealed table (format.md, "Objects").
+
+Every object of a repository has this shape. A record (snapshot, intent, doom, …) is an object without frames,
+whose table is a zstd frame of MessagePack. Tables are read as hostile until their seal has opened,
+and as ours to misread even then: types and bounds are checked while decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import attrs
+import msgspec
+import zstandard
+
+from safebackup.format.compressing import LEVEL_DEFAULT, Codec, decompress
+from safebackup.format.header import (
+    HEADER_BYTES,
+    KEY_CLASS,
+    TABLE_BYTES_MAX,
+    Header,
+    KeyClass,
+    KeyWrap,
+    Kind,
+    damaged,
+    digest_of,
+    object_name,
+    parse_header,
+)
+from safebackup.errors import Code, IntegrityError
+from safebackup.format.sealing import TABLE_ORDINAL, TAG_BYTES, Buffer, Keyring, Seal, seal_for
+
+T = TypeVar("T")
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+@attrs.frozen
+class StoredObject:
+    """The bytes of an object, and the name that they give it."""
+
+    name: str
+    data: Buffer = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Identity:
+    """What every object of a repository is stamped with."""
+
+    repository: bytes
+    keyring: Keyring
+
+
+def encode(value: object) -> bytes:
+    """MessagePack in its shortest form: equal values have equal bytes."""
+    return _ENCODER.encode(value)
+
+
+def decode(data: Buffer, shape: type[T], *, name: str) -> T:
+    """Read MessagePack of a known shape.
+
+    Raises:
+        IntegrityError: it has another shape.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=shape)
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+        raise damaged(name, f"its content is malformed ({error})") from error
+
+
+def build_object(
+    identity: Identity, kind: Kind, *, salt: bytes, frames: Sequence[Buffer], table: object, tier: int = 0
+) -> StoredObject:
+    """Seal `frames` and `table` into one object.
+
+    Costs one copy of the frames; the salt is 32 fresh random bytes, given by the caller.
+    """
+    packed_table = _pack_table(table)
+    offset = HEADER_BYTES + sum(len(frame) for frame in frames) + TAG_BYTES * len(frames)
+    header = make_header(identity, kind, salt=salt, table_offset=offset, table_length=len(packed_table) + TAG_BYTES)
+    data = bytearray(offset + header.table_length)
+    data[:HEADER_BYTES] = header.to_bytes()
+    seal = seal_for(header, identity.keyring, name="a new object")
+    view = memoryview(data)
+    position = HEADER_BYTES
+    for ordinal, frame in enumerate(frames, start=1):
+        end = position + len(frame) + TAG_BYTES
+        seal.seal_into(view[position:end], frame, ordinal)
+        position = end
+    seal.seal_into(view[position:], packed_table, TABLE_ORDINAL)
+    return StoredObject(object_name(kind, digest_of(data), tier=tier), data)
+
+
+def make_header(identity: Identity, kind: Kind, *, salt: bytes, table_offset: int, table_length: int) -> Header:
+    """The header of a new object of this repository."""
+    unsealed = KEY_CLASS[kind] is KeyClass.NONE
+    keyring = identity.keyring
+    return Header(
+        kind=kind,
+        wrap=KeyWrap.NONE if unsealed else keyring.wrap,
+        epoch=0 if unsealed else keyring.epoch,
+        repository=identity.repository,
+        salt=salt,
+        table_offset=table_offset,
+        table_length=table_length,
+    )
+
+
+def read_header(data: Buffer, *, name: str, kind: Kind, identity: Identity) -> tuple[Header, Seal]:
+    """Header and seal of an object that must be of this kind and repository.
+
+    Raises:
+        IntegrityError: it is damaged, or belongs to another repository (`Code.FOREIGN_OBJECT`).
+        ConfigurationError: a newer release wrote it, or the key does not open it.
+    """
+    header = parse_header(memoryview(data), name=name)
+    if header.kind is not kind:
+        raise damaged(name, f"it is a {header.kind.name} where a {kind.name} is expected")
+    if header.repository != identity.repository:
+        raise IntegrityError(
+            f"{name} belongs to repository {header.repository.hex()}, not to {identity.repository.hex()}",
+            code=Code.FOREIGN_OBJECT,
+            hint="Two repositories were mixed in one place: move the foreign object back to where it came from.",
+        )
+    return header, seal_for(header, identity.keyring, name=name)
+
+
+def read_table(data: Buffer, shape: type[T], *, name: str, kind: Kind, identity: Identity) -> tuple[Header, Seal, T]:
+    """Header, seal and table of a whole object."""
+    header, seal = read_header(data, name=name, kind=kind, identity=identity)
+    if header.table_offset + header.table_length != len(data):
+        raise damaged(name, f"it has {len(data)} bytes where {header.table_offset + header.table_length} are expected")
+    sealed = memoryview(data)[header.table_offset :]
+    return header, seal, open_table(seal, sealed, shape, name=name)
+
+
+def open_table(seal: Seal, sealed: Buffer, shape: type[T], *, name: str) -> T:
+    """A table from its sealed bytes, as a range read brings them."""
+    plain = seal.open(sealed, TABLE_ORDINAL, name=name)
+    try:
+        raw_bytes = zstandard.frame_content_size(plain)
+    except zstandard.ZstdError as error:
+        raise damaged(name, f"its table does not decompress ({error})") from error
+    if not 0 <= raw_bytes <= TABLE_BYTES_MAX:
+        raise damaged(name, f"its table would have {raw_bytes} bytes")
+    return decode(decompress(plain, Codec.ZSTD, raw_bytes, name=name), shape, name=name)
+
+
+def build_record(identity: Identity, kind: Kind, body: object, *, salt: bytes, tier: int = 0) -> StoredObject:
+    """An object without frames: a snapshot, an intent, a journal record, …"""
+    return build_object(identity, kind, salt=salt, frames=(), table=body, tier=tier)
+
+
+def read_record(data: Buffer, shape: type[T], *, name: str, kind: Kind, identity: Identity) -> T:
+    """The body of a record.
+
+    Raises:
+        IntegrityError: it is damaged or foreign.
+        ConfigurationError: a newer release wrote it, or the key does not open it.
+    """
+    if not name.endswith(digest_of(data)):
+        raise damaged(name, f"its bytes hash to {digest_of(data)}")
+    return read_table(data, shape, name=name, kind=kind, identity=identity)[2]
+
+
+def _pack_table(table: object) -> bytes:
+    return zstandard.ZstdCompressor(level=LEVEL_DEFAULT).compress(encode(table))

@@ -1,0 +1,121 @@
+"""Packs: objects of many frames, each frame holding one or more chunks (format.md, "Packs").
+
+Small chunks share a frame of about 1 MiB, so that they compress together and one read brings a small file.
+A pack's table lists its frames with the chunks in them, so that an index can be rebuilt from packs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+import msgspec
+
+from safebackup.format.compressing import decompress
+from safebackup.format.header import FRAME_BYTES_MAX, HEADER_BYTES, OBJECT_BYTES_MAX, Kind, damaged
+from safebackup.format.objects import Identity, StoredObject, build_object, read_table
+from safebackup.format.sealing import TAG_BYTES, Buffer, Seal
+
+CHUNK_ID_BYTES = 32
+
+
+class FrameRow(msgspec.Struct, array_like=True, frozen=True):
+    """One frame in a pack's table; `ids` are 32 bytes a chunk, in the order of `lengths`."""
+
+    codec: int
+    stored_bytes: int  # sealed, in the pack
+    raw_bytes: int
+    ids: bytes
+    lengths: list[int]
+
+
+class PackTable(msgspec.Struct, array_like=True, frozen=True):
+    """What a pack holds, frame by frame from its header on, without gaps."""
+
+    frames: list[FrameRow]
+
+
+@attrs.frozen
+class EncodedFrame:
+    """Chunks encoded together, not yet sealed."""
+
+    codec: int
+    payload: Buffer = attrs.field(repr=False)
+    raw_bytes: int
+    ids: Sequence[bytes]
+    lengths: Sequence[int]
+
+
+@attrs.frozen
+class ChunkPlace:
+    """Where one chunk lies: everything that a reader needs without asking the pack."""
+
+    pack: str
+    ordinal: int
+    codec: int
+    offset: int  # of the sealed frame in the pack
+    stored_bytes: int
+    raw_bytes: int
+    chunk_offset: int  # of the chunk in the decoded frame
+    chunk_bytes: int
+
+
+def build_pack(identity: Identity, kind: Kind, frames: Sequence[EncodedFrame], *, salt: bytes) -> StoredObject:
+    """Seal frames into one pack."""
+    rows = [
+        FrameRow(frame.codec, len(frame.payload) + TAG_BYTES, frame.raw_bytes, b"".join(frame.ids), list(frame.lengths))
+        for frame in frames
+    ]
+    return build_object(identity, kind, salt=salt, frames=[frame.payload for frame in frames], table=PackTable(rows))
+
+
+def read_pack_table(data: Buffer, *, name: str, kind: Kind, identity: Identity) -> tuple[Seal, PackTable]:
+    """The table of a whole pack, with every bound checked.
+
+    Raises:
+        IntegrityError: it is damaged, or its frames do not fill it exactly.
+    """
+    if len(data) > OBJECT_BYTES_MAX:
+        raise damaged(name, f"it has {len(data)} bytes; a pack has at most {OBJECT_BYTES_MAX}")
+    header, seal, table = read_table(data, PackTable, name=name, kind=kind, identity=identity)
+    for row in table.frames:
+        if not 0 < row.raw_bytes <= FRAME_BYTES_MAX or row.stored_bytes <= TAG_BYTES:
+            raise damaged(name, f"a frame would have {row.raw_bytes} bytes")
+        if len(row.ids) != CHUNK_ID_BYTES * len(row.lengths) or min(row.lengths, default=0) < 0:
+            raise damaged(name, "a frame lists other numbers of ids and lengths")
+        if sum(row.lengths) != row.raw_bytes:
+            raise damaged(name, "the chunks of a frame do not fill it")
+    if HEADER_BYTES + sum(row.stored_bytes for row in table.frames) != header.table_offset:
+        raise damaged(name, "its frames do not fill it")
+    return seal, table
+
+
+def places_of(name: str, table: PackTable) -> Iterator[tuple[bytes, ChunkPlace]]:
+    """Every chunk of a pack with its place, in stored order."""
+    offset = HEADER_BYTES
+    for ordinal, row in enumerate(table.frames, start=1):
+        yield from _frame_places(name, ordinal, offset, row)
+        offset += row.stored_bytes
+
+
+def _frame_places(name: str, ordinal: int, offset: int, row: FrameRow) -> Iterator[tuple[bytes, ChunkPlace]]:
+    start = 0
+    for number, length in enumerate(row.lengths):
+        chunk_id = row.ids[number * CHUNK_ID_BYTES : (number + 1) * CHUNK_ID_BYTES]
+        yield (
+            chunk_id,
+            ChunkPlace(name, ordinal, row.codec, offset, row.stored_bytes, row.raw_bytes, start, length),
+        )
+        start += length
+
+
+def open_frame(seal: Seal, sealed: Buffer, place: ChunkPlace) -> Buffer:
+    """The decoded frame in which `place` lies, from its sealed bytes.
+
+    Raises:
+        IntegrityError: it is not what was sealed there.
+    """
+    if not 0 <= place.raw_bytes <= FRAME_BYTES_MAX:
+        raise damaged(place.pack, f"frame {place.ordinal} would have {place.raw_bytes} bytes")
+    plain = seal.open(sealed, place.ordinal, name=place.pack)
+    return decompress(plain, place.codec, place.raw_bytes, name=place.pack)

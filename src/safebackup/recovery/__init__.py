@@ -1,0 +1,7 @@
+"""Getting data back, and proving that it can be got back."""
+
+from safebackup.recovery.placing import Overwrite
+from safebackup.recovery.restoring import RestoreReport, restore
+from safebackup.recovery.verifying import Level, VerifyReport, verify
+
+__all__ = ["Level", "Overwrite", "RestoreReport", "VerifyReport", "restore", "verify"]

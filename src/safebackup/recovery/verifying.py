@@ -1,0 +1,563 @@
+"""verify: read what is there, compare it with what was promised, and say where it is damaged.
+
+Levels are named by what is read. `structure`: every record, every index, the whole manifest of each snapshot, and
+the size of every pack. `sample`: also a part of all packs, each byte of them decoded and hashed; the parts take turns, so
+that everything has been read after twenty runs. `full`: every object, every byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from typing import Literal
+
+import attrs
+import msgspec
+from fsspec.callbacks import Callback, NoOpCallback
+
+from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, SafeBackupError, StorageError
+from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, ignore, logged
+from safebackup.findings import Finding, Severity, printable
+from safebackup.format.header import FOLDER, Kind, require_digest
+from safebackup.format.manifest import (
+    Entry,
+    EntryKind,
+    EvidenceSegment,
+    NodeRef,
+    PathChecker,
+    read_refs,
+    read_segment,
+)
+from safebackup.format.objects import decode
+from safebackup.format.pack import ChunkPlace
+from safebackup.format.records import JournalBody, SnapshotBody
+from safebackup.repository import Repository, Snapshot
+from safebackup.repository.committing import journal_body, write_journal
+from safebackup.repository.history import History
+from safebackup.repository.keys import read_slots
+from safebackup.repository.manifests import Manifests, require_same_shape
+from safebackup.repository.reading import ChunkReader, kind_of_pack
+from safebackup.repository.writing import decode_pack, salvage_pack
+from safebackup.storage import ObjectInfo
+
+SLICES = 20
+_FINDINGS_KEPT = 10_000
+_PATHS_NAMED = 20
+_PACKS_AHEAD = 3
+_OWN_FOLDERS = frozenset(FOLDER.values())
+
+
+class Level(StrEnum):
+    """How much a verification reads."""
+
+    STRUCTURE = "structure"
+    SAMPLE = "sample"
+    FULL = "full"
+
+
+@attrs.frozen(kw_only=True)
+class VerifyReport:
+    """What was read and what was found. `passed` means that nothing of severity error was.
+
+    `statement` says in one sentence what that proves. `affected` names the damaged snapshots by id.
+    """
+
+    level: Level
+    passed: bool
+    findings: tuple[Finding, ...]
+    findings_total: int
+    statement: str
+    snapshots: int
+    affected: tuple[str, ...]
+    objects_read: int
+    bytes_read: int
+    packs_read: int
+    packs_total: int
+    seconds: float
+
+
+def verify(
+    what: Repository | Snapshot,
+    *,
+    level: Level | Literal["structure", "sample", "full"] = Level.FULL,
+    record: bool = True,
+    workers: int | None = None,
+    callback: Callback | None = None,
+    observer: Observer = ignore,
+) -> VerifyReport:
+    """Verify a repository, or one snapshot in it; leaves a record in the journal unless `record` is false.
+
+    Damage is returned as findings. `callback` follows fsspec's convention and counts bytes of packs.
+
+    Raises:
+        StorageError: the store could not be read, so that nothing was proved.
+        NotFoundError: the snapshot is not there any more.
+    """
+    repository = what if isinstance(what, Repository) else what.require_repository()
+    try:
+        level = Level(level)
+    except ValueError:
+        raise ConfigurationError(f"level={level!r} is none of 'structure', 'sample', 'full'") from None
+    clock = repository.runtime.clock
+    began, started = clock.monotonic(), clock.now()
+    observer = logged(observer)
+    observer(RunStarted(verb="verify", subject=f"{repository.url} at level {level}"))
+    history = repository.history()
+    work = _Verification(
+        repository=repository,
+        history=history,
+        reader=repository.reader(),
+        level=level,
+        callback=callback or NoOpCallback(),
+        observer=observer,
+        workers=workers or max(2, os.cpu_count() or 2),
+        chosen=_chosen(what, history),
+        whole=isinstance(what, Repository),
+    )
+    work.perform()
+    report = work.finish(clock.monotonic() - began)
+    if record:
+        write_journal(repository, _journal(repository, work, report, started))
+    observer(RunFinished(verb="verify", outcome="passed" if report.passed else "damaged", seconds=report.seconds))
+    return report
+
+
+def _chosen(what: Repository | Snapshot, history: History) -> dict[str, SnapshotBody]:
+    if isinstance(what, Repository):
+        return dict(history.snapshots)
+    if what.name in history.snapshots:
+        return {what.name: history.snapshots[what.name]}
+    if what.name in history.problems:
+        raise history.problems[what.name]
+    raise NotFoundError(f"snapshot {what.id[:12]} is not there any more", code=Code.NO_SNAPSHOT)
+
+
+def _journal(repository: Repository, work: _Verification, report: VerifyReport, started: int) -> JournalBody:
+    body = journal_body(
+        repository,
+        run=repository.runtime.random(16),
+        kind="verification",
+        outcome="passed" if report.passed else "damaged",
+        started=started,
+        heads=work.history.heads,
+    )
+    return msgspec.structs.replace(
+        body,
+        snapshots=tuple(sorted(name for name in work.chosen if name.partition("/")[2] not in report.affected)),
+        facts={
+            "level": str(report.level),
+            "findings": report.findings_total,
+            "packs_read": report.packs_read,
+            "packs_total": report.packs_total,
+            "slice": work.slice if report.level is Level.SAMPLE else -1,
+        },
+    )
+
+
+@attrs.define(kw_only=True, eq=False)
+class _Verification:
+    repository: Repository
+    history: History
+    reader: ChunkReader
+    level: Level
+    callback: Callback
+    observer: Observer
+    workers: int
+    chosen: dict[str, SnapshotBody]
+    whole: bool  # the repository, not one snapshot
+    findings: list[Finding] = attrs.field(factory=list)
+    findings_total: int = 0
+    failed: bool = False
+    affected: set[str] = attrs.field(factory=set)
+    objects_read: int = 0
+    bytes_read: int = 0
+    packs_read: int = 0
+    packs_total: int = 0
+    slice: int = 0
+    _sizes: dict[str, int] = attrs.field(factory=dict)
+    _bad_packs: set[str] = attrs.field(factory=set)  # gone, cut short, or damaged somewhere
+    _bad_places: set[tuple[str, bytes]] = attrs.field(factory=set)  # pack, chunk id
+    _needed_packs: set[str] = attrs.field(factory=set)
+    _checked: dict[bytes, IntegrityError | None] = attrs.field(factory=dict)  # segments, each read once
+    _bad_chunks: set[bytes] = attrs.field(factory=set)
+
+    def perform(self) -> None:
+        """Read what the level asks for."""
+        objects = self.repository.store.list("")
+        self._sizes = {info.name: info.size_bytes for info in objects}
+        self._check_records(objects)
+        self._check_indexes()
+        self._check_pack_sizes()
+        for name, body in self.chosen.items():
+            self._check_snapshot(name, body)
+        self._read_packs()
+        if self._bad_chunks or self._bad_places:
+            self._locate()
+
+    def finish(self, seconds: float) -> VerifyReport:
+        """The report."""
+        return VerifyReport(
+            level=self.level,
+            passed=not self.failed,
+            findings=tuple(self.findings),
+            findings_total=self.findings_total,
+            statement=self._statement(),
+            snapshots=len(self.chosen),
+            affected=tuple(sorted(name.partition("/")[2] for name in self.affected)),
+            objects_read=self.objects_read,
+            bytes_read=self.bytes_read,
+            packs_read=self.packs_read,
+            packs_total=self.packs_total,
+            seconds=seconds,
+        )
+
+    # Records
+
+    def _check_records(self, objects: list[ObjectInfo]) -> None:
+        for name, problem in self.history.problems.items():
+            self._damaged(name, problem)
+        for name in sorted(self.history.missing):
+            self._find(
+                Code.BROKEN_HISTORY,
+                Severity.ERROR,
+                f"{name} is named by later records of the journal and is not there",
+                "Somebody or something deleted it: compare with a replica.",
+                name,
+            )
+        if not self.whole:
+            return
+        founding = self.repository.configurations.repository
+        for slot, problem in zip(("keys",), read_slots(self.repository.store, founding)[1], strict=False):
+            self._damaged(slot, problem)
+        for name in self.history.void:
+            self._find(
+                Code.RUN_IS_DEAD,
+                Severity.INFO,
+                f"{name} belongs to a run that was declared dead; it does not count",
+                "",
+                name,
+            )
+        for info in objects:
+            folder = info.name.partition("/")[0]
+            if folder not in _OWN_FOLDERS:
+                self._find(
+                    Code.UNKNOWN_OBJECT,
+                    Severity.INFO,
+                    f"{info.name} is nothing of safebackup's",
+                    "Keep other data elsewhere.",
+                    info.name,
+                )
+            elif self.level is Level.FULL and folder not in (FOLDER[Kind.DATA_PACK], FOLDER[Kind.METADATA_PACK]):
+                self._check_digest(info)
+
+    def _check_digest(self, info: ObjectInfo) -> None:
+        try:
+            data = self.repository.store.get(info.name)
+            self._was_read(data)
+            require_digest(info.name, data)
+        except (IntegrityError, NotFoundError) as problem:
+            if info.name not in self.history.problems and info.name not in self.reader.index.problems:
+                self._damaged(info.name, problem)
+
+    # Indexes
+
+    def _check_indexes(self) -> None:
+        index = self.reader.index
+        for loaded in index.visible.values():
+            previous = b""
+            try:
+                for chunk_id, _ in index.entries(loaded):
+                    if chunk_id < previous:
+                        raise IntegrityError(f"{loaded.name} is not sorted", code=Code.INDEX_MISMATCH)
+                    previous = chunk_id
+            except (IntegrityError, NotFoundError) as caught:
+                index.problems[loaded.name] = caught
+        for name, problem in index.problems.items():
+            self._damaged(name, problem)
+
+    def _check_pack_sizes(self) -> None:
+        doomed = self.reader.index.doomed
+        for loaded in self.reader.index.visible.values():
+            for row in loaded.table.packs:
+                if row.name in doomed or row.name in self._bad_packs:
+                    continue
+                found = self._sizes.get(row.name)
+                if found is None:
+                    self._bad_packs.add(row.name)
+                    self._find(
+                        Code.MISSING_OBJECT,
+                        Severity.ERROR,
+                        f"{row.name} is named by an index and is not there",
+                        "Bring it back from a replica.",
+                        row.name,
+                    )
+                elif found != row.size_bytes:
+                    self._bad_packs.add(row.name)
+                    self._find(
+                        Code.WRONG_SIZE,
+                        Severity.ERROR,
+                        f"{row.name} has {found} bytes where its index says {row.size_bytes}",
+                        "Bring it back from a replica.",
+                        row.name,
+                    )
+        missing_only = {name for name in self._bad_packs if name not in self._sizes}
+        self._bad_packs = missing_only  # what is cut short may still hold some good frames: reading tells
+
+    # Snapshots
+
+    def _check_snapshot(self, name: str, body: SnapshotBody) -> None:
+        entries = files = content_bytes = 0
+        try:
+            checker = PathChecker()
+            fetch = self.reader.read_metadata
+            evidence = read_refs(fetch, body.evidence)
+            for ref, evidence_ref in zip(read_refs(fetch, body.manifest), evidence, strict=True):
+                entries += ref.entries
+                content_bytes += ref.content_bytes
+                files += self._check_segment(ref, evidence_ref, checker)
+        except (IntegrityError, ValueError, NotFoundError) as problem:
+            self.affected.add(name)
+            message = problem.message if isinstance(problem, SafeBackupError) else str(problem)
+            self._find(
+                problem.code if isinstance(problem, SafeBackupError) else Code.DAMAGED_MANIFEST,
+                Severity.ERROR,
+                f"the manifest of snapshot {name.partition('/')[2][:12]} cannot be read whole: {message}",
+                "Restore what can be restored; use an earlier snapshot or a replica for the rest.",
+                name,
+            )
+            return
+        if (entries, files, content_bytes) != (body.entries, body.files, body.content_bytes):
+            self.affected.add(name)
+            self._find(
+                Code.MANIFEST_MISMATCH,
+                Severity.ERROR,
+                f"snapshot {name.partition('/')[2][:12]} promises {body.entries} entries, {body.files} files and "
+                f"{body.content_bytes} bytes; its manifest has {entries}, {files} and {content_bytes}",
+                "Treat it as incomplete; make a new backup.",
+                name,
+            )
+
+    def _check_segment(self, ref: NodeRef, evidence_ref: NodeRef, checker: PathChecker) -> int:
+        segment = read_segment(self.reader.read_metadata(ref.chunk, ref.chunk_bytes))
+        rows = self.reader.read_metadata(evidence_ref.chunk, evidence_ref.chunk_bytes)
+        require_same_shape(segment, decode(rows, EvidenceSegment, name="change evidence"))
+        size = files = 0
+        seen = ref.chunk in self._checked
+        for entry in segment.entries:
+            checker.check(entry)
+            files += entry.kind == EntryKind.FILE
+            size += entry.size
+            if not seen:
+                self._check_content(entry)
+        self._checked[ref.chunk] = None
+        if len(segment.entries) != ref.entries or size != ref.content_bytes:
+            raise IntegrityError(
+                f"a segment of {len(segment.entries)} entries and {size} bytes is listed with {ref.entries} entries "
+                f"and {ref.content_bytes} bytes",
+                code=Code.MANIFEST_MISMATCH,
+            )
+        return files
+
+    def _check_content(self, entry: Entry) -> None:
+        """Look for a place of every chunk; places that turn out bad are found when packs are read."""
+        for _, chunk_id, length in Manifests(self.reader).entry_needs(entry):
+            places = list(self.reader.index.find_all(chunk_id))
+            if not self.whole:
+                self._needed_packs.update(place.pack for place in places)
+            if not any(self._is_good(place, chunk_id, length) for place in places):
+                self._bad_chunks.add(chunk_id)
+
+    def _is_good(self, place: ChunkPlace, chunk_id: bytes, length: int) -> bool:
+        return (
+            place.chunk_bytes == length
+            and place.pack in self._sizes
+            and place.offset + place.stored_bytes <= self._sizes[place.pack]
+            and (place.pack, chunk_id) not in self._bad_places
+        )
+
+    # Packs
+
+    def _read_packs(self) -> None:
+        names = self._pack_names()
+        self.packs_total = len(names)
+        if self.level is Level.STRUCTURE:
+            return
+        if self.level is Level.SAMPLE:
+            self.slice = self._next_slice()
+            names = [name for name in names if int(name.rpartition("/")[2][:8], 16) % SLICES == self.slice]
+        self.callback.set_size(sum(self._sizes[name] for name in names))
+        expected = self._indexed_places(frozenset(names))
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="safebackup-verify")
+        try:
+            for name, places in _ahead(pool, self._read_pack, names):
+                self.packs_read += 1
+                if isinstance(places, SafeBackupError):
+                    self._damaged(name, places)
+                    good = self._salvage(name)
+                else:
+                    good = places
+                self._compare(name, good, expected.get(name, {}))
+                self.callback.relative_update(self._sizes[name])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _pack_names(self) -> list[str]:
+        doomed = self.reader.index.doomed
+        folders = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
+        return [
+            name
+            for name in sorted(self._sizes)
+            if name.startswith(folders) and name not in doomed and (self.whole or name in self._needed_packs)
+        ]
+
+    def _next_slice(self) -> int:
+        """The part after that of the last sample, so that all have had their turn after twenty."""
+        taken = [
+            (body.started, int(body.facts.get("slice", -1)))
+            for body in self.history.journal.values()
+            if body.kind == "verification" and body.facts.get("level") == str(Level.SAMPLE)
+        ]
+        if not taken:
+            return int.from_bytes(self.repository.runtime.random(4), "big") % SLICES
+        return (max(taken)[1] + 1) % SLICES
+
+    def _indexed_places(self, names: frozenset[str]) -> dict[str, dict[bytes, ChunkPlace]]:
+        """What indexes say of each pack that will be read."""
+        expected: dict[str, dict[bytes, ChunkPlace]] = {}
+        for loaded in self.reader.index.visible.values():
+            if loaded.name in self.reader.index.problems:
+                continue
+            for chunk_id, place in self.reader.index.entries(loaded):
+                if place.pack in names:
+                    expected.setdefault(place.pack, {})[chunk_id] = place
+        return expected
+
+    def _read_pack(self, name: str) -> dict[bytes, ChunkPlace] | SafeBackupError:
+        try:
+            data = self.repository.store.get(name)
+            self._was_read(data)
+            require_digest(name, data)
+            kind = kind_of_pack(name)
+            return dict(decode_pack(name, data, kind, self.repository.identity, self.reader.ids))
+        except StorageError:
+            raise
+        except SafeBackupError as problem:
+            return problem
+
+    def _salvage(self, name: str) -> dict[bytes, ChunkPlace]:
+        """The chunks of a damaged pack that still decode to their ids."""
+        try:
+            data = self.repository.store.get(name)
+        except NotFoundError:
+            return {}
+        kind = kind_of_pack(name)
+        places = [place for place in self._all_indexed(name)]
+        return dict(salvage_pack(name, data, kind, self.repository.identity, self.reader.ids, places))
+
+    def _all_indexed(self, name: str) -> Iterator[tuple[bytes, ChunkPlace]]:
+        for loaded in self.reader.index.visible.values():
+            for chunk_id, place in self.reader.index.entries(loaded):
+                if place.pack == name:
+                    yield chunk_id, place
+
+    def _compare(self, name: str, found: dict[bytes, ChunkPlace], expected: dict[bytes, ChunkPlace]) -> None:
+        wrong = [chunk_id for chunk_id, place in expected.items() if found.get(chunk_id) != place]
+        if not wrong:
+            return
+        self._bad_places.update((name, chunk_id) for chunk_id in wrong)
+        self._find(
+            Code.INDEX_MISMATCH,
+            Severity.ERROR,
+            f"{name} lacks {len(wrong)} of the {len(expected)} chunks that an index says it holds",
+            "Bring the pack back from a replica.",
+            name,
+        )
+
+    # Where the damage is
+
+    def _locate(self) -> None:
+        """Name the files that lost something: a chunk is lost where no good place is left."""
+        for name, body in self.chosen.items():
+            paths: list[str] = []
+            total = 0
+            try:
+                for _, entries in Manifests(self.reader).segments(body.manifest):
+                    for entry in entries:
+                        if self._has_lost(entry):
+                            total += 1
+                            if len(paths) < _PATHS_NAMED:
+                                paths.append(printable(entry.path))
+            except (IntegrityError, NotFoundError):
+                pass  # its manifest was reported already
+            if total:
+                self.affected.add(name)
+                more = f" and {total - len(paths)} more" if total > len(paths) else ""
+                self._find(
+                    Code.MISSING_CHUNK,
+                    Severity.ERROR,
+                    f"snapshot {name.partition('/')[2][:12]} cannot restore {total} files: {', '.join(paths)}{more}",
+                    "Restore them from another snapshot or from a replica; make a new backup, which stores them again.",
+                    name,
+                )
+
+    def _has_lost(self, entry: Entry) -> bool:
+        return any(
+            not any(self._is_good(place, chunk_id, length) for place in self.reader.index.find_all(chunk_id))
+            for _, chunk_id, length in Manifests(self.reader).entry_needs(entry)
+        )
+
+    # Findings
+
+    def _damaged(self, name: str, problem: SafeBackupError) -> None:
+        if isinstance(problem, ConfigurationError):
+            raise problem
+        self._find(problem.code, Severity.ERROR, problem.message, problem.hint, name)
+        if name.startswith("snapshots/"):
+            self.affected.add(name)
+
+    def _find(self, code: Code, severity: Severity, what: str, action: str, subject: str) -> None:
+        finding = Finding(code=code, severity=severity, what=what, action=action, subject=subject)
+        self.findings_total += 1
+        self.failed = self.failed or severity is Severity.ERROR
+        if len(self.findings) < _FINDINGS_KEPT:
+            self.findings.append(finding)
+        self.observer(FindingRaised(finding=finding))
+
+    def _was_read(self, data: bytes) -> None:
+        self.objects_read += 1
+        self.bytes_read += len(data)
+
+    def _statement(self) -> str:
+        scope = f"{len(self.chosen)} snapshots"
+        if self.level is Level.STRUCTURE:
+            return f"Every record, index and manifest of {scope} was read; of {self.packs_total} packs only the size."
+        if self.level is Level.FULL or self.packs_read == self.packs_total:
+            return f"Every byte of {scope} in {self.packs_read} packs was read, decoded and hashed."
+        if not self.packs_read:
+            return f"No pack fell into this turn's part of the {self.packs_total} packs; structure alone was read."
+        power = self.packs_read / self.packs_total
+        bound = 1 - 0.05 ** (1 / self.packs_read)
+        return (
+            f"{self.packs_read} of {self.packs_total} packs were read, part {self.slice + 1} of {SLICES}. If all were "
+            f"good: with 95 % confidence fewer than {bound:.1%} of packs are bad; one bad pack would have been found "
+            f"with p = {power:.0%}. All are read after {SLICES} samples."
+        )
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    work: Callable[[str], dict[bytes, ChunkPlace] | SafeBackupError],
+    names: Iterable[str],
+) -> Iterator[tuple[str, dict[bytes, ChunkPlace] | SafeBackupError]]:
+    """Results in order, with a bounded number of packs in memory."""
+    pending: deque[tuple[str, Future[dict[bytes, ChunkPlace] | SafeBackupError]]] = deque()
+    for name in names:
+        pending.append((name, pool.submit(work, name)))
+        if len(pending) > _PACKS_AHEAD:
+            first, future = pending.popleft()
+            yield first, future.result()
+    for first, future in pending:
+        yield first, future.result()

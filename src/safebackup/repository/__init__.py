@@ -1,0 +1,6 @@
+"""The repository at rest: what is written, in which order, and how it is found again."""
+
+from safebackup.repository.keys import KeyFile, Passphrase
+from safebackup.repository.repository import Repository, Snapshot, Standing
+
+__all__ = ["KeyFile", "Passphrase", "Repository", "Snapshot", "Standing"]

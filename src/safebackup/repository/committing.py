@@ -1,0 +1,284 @@
+"""The commit: how a snapshot is published without locks (docs/explanation/write-order.md).
+
+A writer (1) puts an intent that names its finished trees, then (2) lists the doom records; while a chunk that it needs
+has no place outside doomed packs it stores that chunk anew, puts a new intent and lists again; (3) looks whether
+its run was declared dead, puts the snapshot, and looks again. Put-then-list on both sides is all that safety rests on:
+a deleter puts its dooms first and lists intents afterwards, so that one of the two always sees the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from safebackup.errors import Code, ConflictError, IntegrityError, StorageError
+from safebackup.events import ChunksRescued, Observer, ignore, logger
+from safebackup.format.header import Kind
+from safebackup.format.index import build_index
+from safebackup.format.objects import StoredObject, build_record, read_record
+from safebackup.format.records import (
+    CatalogueBody,
+    DeathBody,
+    IntentBody,
+    JournalBody,
+    SnapshotBody,
+    TreeRef,
+)
+from safebackup.repository.configuring import read_configurations
+from safebackup.repository.history import History
+from safebackup.repository.indexing import ChunkIndex
+from safebackup.repository.manifests import Manifests
+from safebackup.repository.reading import ChunkReader
+from safebackup.repository.repository import Repository
+from safebackup.repository.runtime import SOFTWARE
+from safebackup.repository.tiering import due_merge
+from safebackup.repository.writing import Writer
+
+CATALOGUE_RECORDS = 64  # so many loose records make a catalogue worth its request
+_ROUNDS_MAX = 20
+
+
+class ChunksLostError(Exception):
+    """Chunks that were to be shared with an earlier snapshot are gone; their files must be read again."""
+
+    def __init__(self, ids: frozenset[bytes]) -> None:
+        super().__init__(f"{len(ids)} chunks are gone")
+        self.ids = ids
+
+
+@attrs.frozen(kw_only=True)
+class Trees:
+    """What a finished run has stored: the roots of its manifest and of its change evidence."""
+
+    manifest: TreeRef
+    evidence: TreeRef
+
+
+@attrs.define(kw_only=True)
+class Run:
+    """One run of a writer over a repository, from its first look to its last word."""
+
+    id: bytes
+    repository: Repository
+    history: History
+    index: ChunkIndex
+    reader: ChunkReader
+    started: int
+    start_dooms: frozenset[str]
+
+    @classmethod
+    def start(cls, repository: Repository) -> Run:
+        """Look at the repository as it is now.
+
+        Raises:
+            ConfigurationError: writing to it takes a newer release.
+        """
+        repository.configurations.require("write")
+        history = repository.history()  # snapshots before indexes (I3)
+        index = ChunkIndex(repository.store, repository.identity)
+        return cls(
+            id=repository.runtime.random(16),
+            repository=repository,
+            history=history,
+            index=index,
+            reader=ChunkReader(repository.store, repository.identity, index),
+            started=repository.runtime.clock.now(),
+            start_dooms=index.dooms,
+        )
+
+    @property
+    def label(self) -> str:
+        """The run's id as events and logs show it."""
+        return self.id.hex()
+
+
+def commit(
+    run: Run,
+    writer: Writer,
+    trees: Trees,
+    describe: Callable[[tuple[str, ...], tuple[str, ...]], SnapshotBody],
+    *,
+    safe_dooms: frozenset[str],
+    observer: Observer = ignore,
+) -> str:
+    """Publish a snapshot of `trees`; its name. `describe` is given the dooms and configurations that were seen.
+
+    Everything that `trees` need lies outside the packs of `safe_dooms`.
+
+    Raises:
+        ChunksLostError: something needed is gone and must be read from the source again; nothing was published.
+        ConflictError: the run was declared dead while it slept; nothing of it counts.
+        StorageError: something could not be stored; nothing was published.
+    """
+    _secure(run, writer, trees, safe_dooms, observer)
+    configurations = read_configurations(run.repository.store)
+    configurations.require("write")
+    body = describe(tuple(sorted(run.index.dooms)), tuple(sorted(configurations.records)))
+    _require_alive(run)
+    snapshot = _record(run, Kind.SNAPSHOT, body)
+    _put_surely(writer, snapshot)
+    _require_alive(run)
+    return snapshot.name
+
+
+def _secure(run: Run, writer: Writer, trees: Trees, safe_dooms: frozenset[str], observer: Observer) -> None:
+    # Steps 1 and 2: afterwards every deleter either sees the intent, or has doomed nothing that this run needs.
+    for _ in range(_ROUNDS_MAX):
+        writer.flush()
+        intent = IntentBody(
+            run=run.id,
+            manifest=trees.manifest,
+            evidence=trees.evidence,
+            created=run.repository.runtime.clock.now(),
+            host=run.repository.runtime.host,
+        )
+        writer.put(_record(run, Kind.INTENT, intent))
+        run.index.refresh_dooms()
+        if not run.index.doomed_since(safe_dooms):
+            return
+        needed = set(Manifests(run.reader).needs(trees.manifest, trees.evidence))
+        lost = [need for need in needed if run.index.find(need[1]) is None]
+        if not lost:
+            return
+        _rescue(run, writer, lost)
+        observer(ChunksRescued(run=run.label, count=len(lost)))
+    raise ConflictError(
+        "other processes kept deleting what this run needs",
+        code=Code.RUN_DECLARED_DEAD,
+        hint="Wait until they are done; then run the backup again: what was stored will be found.",
+    )
+
+
+def _rescue(run: Run, writer: Writer, lost: Iterable[tuple[Kind, bytes, int]]) -> None:
+    gone = set()
+    for kind, chunk_id, length in lost:
+        try:
+            data = run.reader.read(chunk_id, length, kind=kind)
+        except IntegrityError:
+            gone.add(chunk_id)
+            continue
+        if writer.claim(chunk_id):
+            writer.add_frame(writer.encode([(chunk_id, data)]), kind)
+    if gone:
+        raise ChunksLostError(frozenset(gone))
+
+
+def _require_alive(run: Run) -> None:
+    identity = run.repository.identity
+    store = run.repository.store
+    for info in store.list("deaths/"):
+        body = read_record(store.get(info.name), DeathBody, name=info.name, kind=Kind.DEATH, identity=identity)
+        if body.run == run.id:
+            raise ConflictError(
+                f"run {run.label} was declared dead while it was silent, and does not count",
+                code=Code.RUN_DECLARED_DEAD,
+                hint="Run the backup again; what was stored and is still there will be found.",
+            )
+
+
+def _put_surely(writer: Writer, stored: StoredObject) -> None:
+    # An answer can be lost although the object landed; put_new of the same bytes is safe and tells.
+    try:
+        writer.put(stored)
+    except StorageError:
+        writer.put(stored)
+
+
+def _record(run: Run, kind: Kind, body: object) -> StoredObject:
+    return build_record(run.repository.identity, kind, body, salt=run.repository.runtime.random(32))
+
+
+def write_journal(repository: Repository, body: JournalBody) -> str:
+    """Put a journal record; its name."""
+    record = build_record(repository.identity, Kind.JOURNAL, body, salt=repository.runtime.random(32))
+    repository.store.put_new(record.name, record.data)
+    return record.name
+
+
+def journal_body(
+    repository: Repository, *, run: bytes, kind: str, outcome: str, started: int, heads: tuple[str, ...]
+) -> JournalBody:
+    """A journal record of a run that ends now; the caller adds what is special about it."""
+    return JournalBody(
+        run=run,
+        kind=kind,
+        outcome=outcome,
+        started=started,
+        finished=repository.runtime.clock.now(),
+        host=repository.runtime.host,
+        heads=heads,
+        snapshots=(),
+        software=SOFTWARE,
+    )
+
+
+def tidy(run: Run, writer: Writer) -> None:
+    """Merge what has become many: indexes and catalogues. Deletes nothing, and no snapshot rests on it."""
+    try:
+        _merge_indexes(run, writer)
+        _merge_catalogues(run, writer)
+    except (StorageError, IntegrityError) as problem:
+        # The backup is published; the next run tries again.
+        logger.warning("indexes or catalogues were not merged: %s", problem, extra={"run": run.label})
+
+
+def _merge_indexes(run: Run, writer: Writer) -> None:
+    merge = due_merge(run.index.visible)
+    if merge is None:
+        return
+    indexes = [run.index.visible[name] for name in merge.names]
+    doomed = run.index.doomed
+    entries = {entry for index in indexes for entry in run.index.entries(index) if entry[1].pack not in doomed}
+    sizes = {row.name: row.size_bytes for index in indexes for row in index.table.packs}
+    merged = build_index(
+        run.repository.identity,
+        entries,
+        pack_sizes={place.pack: sizes[place.pack] for _, place in entries},
+        replaces={*merge.names, *(name for index in indexes for name in index.table.replaces)},
+        tier=merge.tier,
+        salt=run.repository.runtime.random(32),
+    )
+    writer.put(merged)
+
+
+def _merge_catalogues(run: Run, writer: Writer) -> None:
+    history = run.history
+    catalogues = dict(history.catalogues)
+    if history.uncatalogued >= CATALOGUE_RECORDS:
+        held = {name for body in catalogues.values() for name in (*body.snapshots, *body.journal)}
+        loose = CatalogueBody(
+            tier=0,
+            replaces=(),
+            snapshots={name: body for name, body in history.snapshots.items() if name not in held},
+            journal={name: body for name, body in history.journal.items() if name not in held},
+        )
+        record = _catalogue(run, loose)
+        writer.put(record)
+        catalogues[record.name] = loose
+    if (merge := due_merge(catalogues)) is not None:
+        parts = [catalogues[name] for name in merge.names]
+        writer.put(
+            _catalogue(
+                run,
+                CatalogueBody(
+                    tier=merge.tier,
+                    replaces=tuple(sorted({*merge.names, *(name for part in parts for name in part.replaces)})),
+                    snapshots={
+                        name: body
+                        for part in parts
+                        for name, body in part.snapshots.items()
+                        if name in history.snapshots
+                    },
+                    journal={name: body for part in parts for name, body in part.journal.items()},
+                ),
+            )
+        )
+
+
+def _catalogue(run: Run, body: CatalogueBody) -> StoredObject:
+    repository = run.repository
+    return build_record(
+        repository.identity, Kind.CATALOGUE, body, salt=repository.runtime.random(32), tier=body.tier
+    )
+

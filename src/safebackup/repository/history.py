@@ -1,0 +1,143 @@
+"""What happened to a repository: its snapshots, its journal, and the runs that were declared dead.
+
+Order in time comes from parents, sequence numbers and heads, never from clocks. Thousands of records are read
+with few requests through catalogues, which hold copies of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import attrs
+
+from safebackup.errors import IntegrityError, NotFoundError, SafeBackupError
+from safebackup.format.header import Kind
+from safebackup.format.objects import Identity, read_record
+from safebackup.format.records import CatalogueBody, DeathBody, JournalBody, SnapshotBody
+from safebackup.repository.tiering import read_visible
+from safebackup.storage import ReadStore
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class History:
+    """The records of a repository at one moment, by full name.
+
+    `snapshots` are those that count: none of a dead run. `problems` are records that could not be read.
+    """
+
+    snapshots: Mapping[str, SnapshotBody]
+    void: Mapping[str, SnapshotBody]  # of dead runs: never published, whenever they arrived
+    journal: Mapping[str, JournalBody]
+    deaths: Mapping[str, DeathBody]
+    catalogues: Mapping[str, CatalogueBody]
+    problems: Mapping[str, SafeBackupError]
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The journal records that no other record names."""
+        named = {head for record in self.journal.values() for head in record.heads}
+        return tuple(sorted(name for name in self.journal if name not in named))
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Journal records that others name and that are not there: a finding."""
+        named = {head for record in self.journal.values() for head in record.heads}
+        named.update(head for snapshot in self.snapshots.values() for head in snapshot.heads)
+        return frozenset(named) - self.journal.keys() - self.problems.keys()
+
+    @property
+    def next_sequence(self) -> int:
+        """One more than any snapshot has."""
+        bodies = [*self.snapshots.values(), *self.void.values()]
+        return 1 + max((body.sequence for body in bodies), default=0)
+
+    @property
+    def uncatalogued(self) -> int:
+        """How many records no catalogue holds yet."""
+        held = {name for body in self.catalogues.values() for name in (*body.snapshots, *body.journal)}
+        return len((self.snapshots.keys() | self.journal.keys()) - held)
+
+
+def read_history(store: ReadStore, identity: Identity) -> History:
+    """Read all records. Costs four listings and a read for each record that no catalogue holds.
+
+    Raises:
+        StorageError: the store could not be reached, so that the history would be quietly short.
+    """
+    problems: dict[str, SafeBackupError] = {}
+    # Snapshots are listed before anything that judges them is read (I3).
+    snapshot_names = [info.name for info in store.list("snapshots/")]
+    journal_names = [info.name for info in store.list("journal/")]
+    deaths = _read_all([info.name for info in store.list("deaths/")], {}, DeathBody, store, identity, problems)
+    catalogues = read_catalogues(store, identity, problems)
+    snapshots = _read_all(
+        snapshot_names,
+        {name: body for catalogue in catalogues.values() for name, body in catalogue.snapshots.items()},
+        SnapshotBody,
+        store,
+        identity,
+        problems,
+    )
+    journal = _read_all(
+        journal_names,
+        {name: body for catalogue in catalogues.values() for name, body in catalogue.journal.items()},
+        JournalBody,
+        store,
+        identity,
+        problems,
+    )
+    dead = {body.run for body in deaths.values() if body.final}
+    return History(
+        snapshots={name: body for name, body in snapshots.items() if body.run not in dead},
+        void={name: body for name, body in snapshots.items() if body.run in dead},
+        journal=journal,
+        deaths=deaths,
+        catalogues=catalogues,
+        problems=problems,
+    )
+
+
+def read_catalogues(
+    store: ReadStore, identity: Identity, problems: dict[str, SafeBackupError]
+) -> dict[str, CatalogueBody]:
+    """The catalogues that no other replaces; what is damaged is passed over, as catalogues hold copies alone."""
+
+    def read(name: str) -> CatalogueBody | None:
+        try:
+            data = store.get(name)
+            return read_record(data, CatalogueBody, name=name, kind=Kind.CATALOGUE, identity=identity)
+        except (IntegrityError, NotFoundError) as problem:
+            problems[name] = problem
+            return None
+
+    return read_visible([info.name for info in store.list("catalogues/")], read, lambda body: body.replaces)
+
+
+_KINDS: dict[type, Kind] = {
+    SnapshotBody: Kind.SNAPSHOT,
+    JournalBody: Kind.JOURNAL,
+    DeathBody: Kind.DEATH,
+}
+
+
+def _read_all(
+    names: list[str],
+    copies: Mapping[str, T],
+    shape: type[T],
+    store: ReadStore,
+    identity: Identity,
+    problems: dict[str, SafeBackupError],
+) -> dict[str, T]:
+    bodies: dict[str, T] = {}
+    for name in names:
+        if (copy := copies.get(name)) is not None:
+            bodies[name] = copy
+            continue
+        try:
+            bodies[name] = read_record(store.get(name), shape, name=name, kind=_KINDS[shape], identity=identity)
+        except (IntegrityError, NotFoundError) as problem:
+            problems[name] = problem
+    return bodies

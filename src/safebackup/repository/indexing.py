@@ -1,0 +1,209 @@
+"""The index in use: which pack holds a chunk, as far as no deletion has condemned that pack.
+
+A miss is always safe (the chunk is stored again); a hit must be true, so entries in doomed packs never hit.
+Blocks of entries are kept in memory up to a bound and read again by range where they do not fit; an entry
+takes 64 bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from safebackup.errors import IntegrityError, NotFoundError, SafeBackupError
+from safebackup.format.header import HEADER_BYTES, Kind, damaged, require_digest
+from safebackup.format.index import ENTRY_BYTES, Entry, IndexTable, find_in_block, unpack_block, unpack_entry
+from safebackup.format.objects import Identity, read_record, read_table
+from safebackup.format.pack import ChunkPlace
+from safebackup.format.records import DoomBody
+from safebackup.format.sealing import Buffer, Seal
+from safebackup.repository.tiering import read_visible
+from safebackup.storage import ReadStore
+
+CACHE_BYTES_MAX = 64 << 20
+
+
+@attrs.frozen
+class LoadedIndex:
+    """An index whose table has been read; `starts` are the offsets of its blocks."""
+
+    name: str
+    seal: Seal = attrs.field(repr=False, eq=False)
+    table: IndexTable = attrs.field(repr=False)
+    starts: list[int] = attrs.field(repr=False)
+
+
+class ChunkIndex:
+    """All indexes of a repository together with what the current run has added. Safe for threads.
+
+    `problems` holds what was wrong with indexes and dooms that could not be read.
+    """
+
+    def __init__(self, store: ReadStore, identity: Identity, *, cache_bytes: int = CACHE_BYTES_MAX) -> None:
+        self._store = store
+        self._identity = identity
+        self._lock = threading.RLock()
+        self._blocks: OrderedDict[tuple[str, int], Buffer] = OrderedDict()
+        self._cached_bytes = 0
+        self._cache_bytes_max = cache_bytes
+        self._own: dict[bytes, list[ChunkPlace]] = {}
+        self._own_sizes: dict[str, int] = {}
+        self._dooms: dict[str, frozenset[str]] = {}
+        self.doomed: frozenset[str] = frozenset()
+        self.visible: dict[str, LoadedIndex] = {}
+        self.problems: dict[str, SafeBackupError] = {}
+        self.refresh()
+
+    @property
+    def dooms(self) -> frozenset[str]:
+        """The names of all doom records read so far."""
+        return frozenset(self._dooms)
+
+    def refresh(self) -> None:
+        """Read dooms and indexes that are new since the last time. Costs two listings and a read for each."""
+        self.refresh_dooms()
+        with self._lock:
+            names = [info.name for info in self._store.list("index/")]
+            self.visible = read_visible(names, self._load, lambda index: index.table.replaces)
+
+    def refresh_dooms(self) -> None:
+        """Read doom records that are new since the last time.
+
+        Raises:
+            SafeBackupError: one could not be read; believing that it says nothing could lose data.
+        """
+        with self._lock:
+            for info in self._store.list("dooms/"):
+                if info.name not in self._dooms:
+                    body = read_record(
+                        self._store.get(info.name),
+                        DoomBody,
+                        name=info.name,
+                        kind=Kind.DOOM,
+                        identity=self._identity,
+                    )
+                    self._dooms[info.name] = frozenset(body.packs)
+            self.doomed = frozenset().union(*self._dooms.values())
+
+    def doomed_since(self, seen: Iterable[str]) -> frozenset[str]:
+        """The packs that are condemned by records other than those `seen`."""
+        known = frozenset(seen)
+        return frozenset().union(*(packs for name, packs in self._dooms.items() if name not in known))
+
+    def find(self, chunk_id: bytes) -> ChunkPlace | None:
+        """Where a chunk lies outside all doomed packs, or None."""
+        doomed = self.doomed
+        return next((place for place in self.find_all(chunk_id) if place.pack not in doomed), None)
+
+    def find_all(self, chunk_id: bytes) -> Iterator[ChunkPlace]:
+        """Every place of a chunk that any index names, in doomed packs too."""
+        yield from self._own.get(chunk_id, ())
+        for index in list(self.visible.values()):
+            fences = index.table.fences
+            number = bisect_right(fences, chunk_id) - 1
+            while number >= 0:
+                try:
+                    block = self._block(index, number)
+                except (IntegrityError, NotFoundError) as problem:
+                    self.problems[index.name] = problem
+                    break
+                for position in find_in_block(block, chunk_id):
+                    yield unpack_entry(block, position, index.table.packs, name=index.name)[1]
+                if fences[number] != chunk_id:
+                    break
+                number -= 1  # entries for one chunk may begin at the end of the block before
+
+    def add_own(self, entries: Iterable[Entry], pack: str, size_bytes: int) -> None:
+        """Chunks that this run has stored durably in `pack`."""
+        with self._lock:
+            self._own_sizes[pack] = size_bytes
+            for chunk_id, place in entries:
+                self._own.setdefault(chunk_id, []).append(place)
+
+    def take_own(self) -> tuple[list[Entry], dict[str, int]]:
+        """What `add_own` was given and no index names yet."""
+        with self._lock:
+            entries = [(chunk_id, place) for chunk_id, places in self._own.items() for place in places]
+            return entries, dict(self._own_sizes)
+
+    def replace_own(self, name: str, data: Buffer, entries: Iterable[Entry]) -> None:
+        """Forget own `entries`, now that the index `name` is durable and names them."""
+        with self._lock:
+            index = self._parse(name, data)
+            self.visible[name] = index
+            for chunk_id, place in entries:
+                self._own.get(chunk_id, []).remove(place)
+                if not self._own[chunk_id]:
+                    del self._own[chunk_id]
+                self._own_sizes.pop(place.pack, None)
+
+    def entries(self, index: LoadedIndex) -> Iterator[Entry]:
+        """All entries of one index, in order.
+
+        Raises:
+            IntegrityError: a block is damaged.
+        """
+        for number in range(len(index.starts)):
+            yield from unpack_block(self._read_block(index, number), index.table.packs, name=index.name)
+
+    def _load(self, name: str) -> LoadedIndex | None:
+        if name in self.visible:
+            return self.visible[name]
+        try:
+            return self._parse(name, self._store.get(name))
+        except (IntegrityError, NotFoundError) as problem:
+            self.problems[name] = problem
+            return None
+
+    def _parse(self, name: str, data: Buffer) -> LoadedIndex:
+        require_digest(name, data)
+        header, seal, table = read_table(data, IndexTable, name=name, kind=Kind.INDEX, identity=self._identity)
+        starts = []
+        position = HEADER_BYTES
+        for size in table.blocks:
+            starts.append(position)
+            position += size
+        if position != header.table_offset or len(table.fences) != len(starts) or min(table.blocks, default=64) < 64:
+            raise damaged(name, "its blocks do not fill it")
+        if table.fences != sorted(table.fences):
+            raise damaged(name, "its fences are out of order")
+        index = LoadedIndex(name, seal, table, starts)
+        for number, start in enumerate(starts):
+            if self._cached_bytes + table.blocks[number] > self._cache_bytes_max:
+                break
+            sealed = memoryview(data)[start : start + table.blocks[number]]
+            self._keep((name, number), bytes(seal.open(sealed, number + 1, name=name)))
+        return index
+
+    def _block(self, index: LoadedIndex, number: int) -> Buffer:
+        key = (index.name, number)
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                return self._blocks[key]
+        block = self._read_block(index, number)
+        with self._lock:
+            self._keep(key, block)
+        return block
+
+    def _read_block(self, index: LoadedIndex, number: int) -> Buffer:
+        with self._lock:
+            if (cached := self._blocks.get((index.name, number))) is not None:
+                return cached
+        sealed = self._store.get(index.name, start=index.starts[number], length=index.table.blocks[number])
+        block = bytes(index.seal.open(sealed, number + 1, name=index.name))
+        if not block or len(block) % ENTRY_BYTES:
+            raise damaged(index.name, f"block {number} has {len(block)} bytes")
+        return block
+
+    def _keep(self, key: tuple[str, int], block: Buffer) -> None:
+        if key not in self._blocks:
+            self._blocks[key] = block
+            self._cached_bytes += len(block)
+        while self._cached_bytes > self._cache_bytes_max and len(self._blocks) > 1:
+            _, dropped = self._blocks.popitem(last=False)
+            self._cached_bytes -= len(dropped)

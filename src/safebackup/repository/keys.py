@@ -1,0 +1,252 @@
+"""Keys: what opens a sealed repository, and the slots that wrap its secrets.
+
+A repository has one set of secrets and any number of slots; each wraps the secrets for one passphrase or key file.
+Starting a new epoch makes new class keys for what is written from then on; what was written stays readable with
+the keys of its epoch, which a slot keeps.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+from safebackup.errors import AccessError, Code, ConfigurationError, NotFoundError, SafeBackupError
+from safebackup.findings import printable
+from safebackup.format.header import KeyClass, Kind, parse_header
+from safebackup.format.keyslots import SCRYPT_COST, unwrap_secrets, wrap_secrets, wrapping_key
+from safebackup.format.objects import Identity, StoredObject, build_record, read_record
+from safebackup.format.records import KeySlot, Secrets
+from safebackup.format.sealing import Keyring
+from safebackup.repository.runtime import Runtime
+from safebackup.storage import ReadStore
+
+KEY_FILE_BYTES = 32
+_KEY_FILE_BYTES_MAX = 64 << 10
+NO_KEYS = Keyring(identity=b"", chunker_seed=0, classes={})
+_SEALING_CLASSES = [key_class for key_class in KeyClass if key_class is not KeyClass.NONE]
+
+
+@attrs.frozen
+class Passphrase:
+    """A passphrase; its text is never printed. It is normalised to NFC, so that keyboards do not matter."""
+
+    text: str = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        text: object = self.text
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigurationError(
+                "a passphrase must be a text that is not empty",
+                hint='Set it in a file that only you can read: Passphrase.from_file("/etc/backup.pass").',
+            )
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Passphrase:
+        """The first line of a file that nobody else can read."""
+        content = _read_secret_file(os.fspath(path), "passphrase file")
+        try:
+            return cls(content.decode("utf-8").split("\n", 1)[0].rstrip("\r"))
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{path} is not UTF-8 text", code=Code.KEY_FILE_BAD) from error
+
+    @classmethod
+    def from_environment(cls, variable: str) -> Passphrase:
+        """The value of an environment variable."""
+        if not (text := os.environ.get(variable)):
+            raise ConfigurationError(f"the environment variable {variable} is not set", code=Code.KEY_REQUIRED)
+        return cls(text)
+
+    @property
+    def method(self) -> str:
+        """How a slot derives its wrapping key."""
+        return "scrypt"
+
+    def material(self) -> bytes:
+        """What the wrapping key is derived from."""
+        return unicodedata.normalize("NFC", self.text).encode("utf-8")
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.fspath(path))
+
+
+@attrs.frozen
+class KeyFile:
+    """A file of at least 32 random bytes that nobody else can read."""
+
+    path: str = attrs.field(converter=_absolute)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> KeyFile:
+        """Make a new key file, readable by its owner alone.
+
+        Raises:
+            ConfigurationError: something is there already; it is unchanged.
+        """
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise ConfigurationError(f"{path} is there already", code=Code.KEY_FILE_BAD) from error
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(KEY_FILE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        return cls(os.fspath(path))
+
+    @property
+    def method(self) -> str:
+        """How a slot derives its wrapping key."""
+        return "key-file"
+
+    def material(self) -> bytes:
+        """What the wrapping key is derived from: the file's content."""
+        content = _read_secret_file(self.path, "key file")
+        if len(content) < KEY_FILE_BYTES:
+            raise ConfigurationError(
+                f"the key file {self.path} has {len(content)} bytes where at least {KEY_FILE_BYTES} are needed",
+                code=Code.KEY_FILE_BAD,
+                hint=f"Make a new one with KeyFile.create({self.path!r}), or find the right file.",
+            )
+        return content
+
+
+Key: TypeAlias = Passphrase | KeyFile
+
+
+def require_key(key: object) -> Key | None:
+    """`key`, if it is one; a bare string is refused, as it might be a passphrase or a path.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if key is None or isinstance(key, Passphrase | KeyFile):
+        return key
+    raise ConfigurationError(
+        f"key is a {type(key).__name__}; it must be Passphrase(…), KeyFile(…) or None",
+        hint='Write key=Passphrase.from_file("…") or key=KeyFile("…"); key=None is a choice: nothing is encrypted.',
+    )
+
+
+def _read_secret_file(path: str, what: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(_KEY_FILE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"the {what} {path} does not exist", code=Code.NO_PATH) from error
+    except OSError as error:
+        raise AccessError(f"the {what} {path} cannot be read: {error}", code=Code.KEY_FILE_BAD) from error
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise AccessError(
+            f"the {what} {path} can be read by others (mode {stat.S_IMODE(mode):o})",
+            code=Code.KEY_FILE_EXPOSED,
+            hint=f"Run: chmod 600 {printable(os.fsencode(path))}",
+        )
+    if len(content) > _KEY_FILE_BYTES_MAX:
+        raise ConfigurationError(f"the {what} {path} is larger than 64 KiB", code=Code.KEY_FILE_BAD)
+    return content
+
+
+def new_secrets(configuration: str, runtime: Runtime) -> Secrets:
+    """Fresh secrets for a new repository, at epoch 1."""
+    return Secrets(
+        configuration=configuration,
+        identity=runtime.random(32),
+        chunker_seed=int.from_bytes(runtime.random(6), "big"),
+        classes={1: _new_class_keys(runtime)},
+    )
+
+
+def next_epoch(secrets: Secrets, runtime: Runtime) -> Secrets:
+    """The same secrets with new class keys for everything written from now on."""
+    classes = {**secrets.classes, max(secrets.classes) + 1: _new_class_keys(runtime)}
+    return Secrets(
+        configuration=secrets.configuration,
+        identity=secrets.identity,
+        chunker_seed=secrets.chunker_seed,
+        classes=classes,
+    )
+
+
+def _new_class_keys(runtime: Runtime) -> dict[str, bytes]:
+    return {key_class: runtime.random(32) for key_class in _SEALING_CLASSES}
+
+
+def build_slot(repository: bytes, secrets: Secrets, key: Key, runtime: Runtime, *, label: str = "") -> StoredObject:
+    """A key slot that opens `secrets` with `key`. Costs one key derivation, about 0.15 s for a passphrase."""
+    salt = runtime.random(32)
+    cost = SCRYPT_COST if key.method == "scrypt" else (0, 0, 0)
+    wrapping = wrapping_key(key.material(), key.method, salt=salt, cost=cost, name="a new key slot")
+    slot = KeySlot(
+        method=key.method,
+        created=runtime.clock.now(),
+        label=label,
+        salt=salt,
+        cost=cost,
+        sealed=wrap_secrets(secrets, wrapping, repository=repository),
+    )
+    return build_record(Identity(repository, NO_KEYS), Kind.KEY_SLOT, slot, salt=runtime.random(32))
+
+
+def read_slots(store: ReadStore, repository: bytes) -> tuple[dict[str, KeySlot], list[SafeBackupError]]:
+    """All key slots of this repository by name, and what was wrong with those that could not be read."""
+    slots: dict[str, KeySlot] = {}
+    problems: list[SafeBackupError] = []
+    for info in store.list("keys/"):
+        try:
+            data = store.get(info.name)
+            if parse_header(data, name=info.name).repository != repository:
+                continue  # left behind by a creation that lost to another
+            slots[info.name] = read_record(
+                data, KeySlot, name=info.name, kind=Kind.KEY_SLOT, identity=Identity(repository, NO_KEYS)
+            )
+        except SafeBackupError as problem:
+            problems.append(problem)
+    return slots, problems
+
+
+def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str) -> Secrets:
+    """The secrets that `key` opens, of the newest epoch.
+
+    Costs a key derivation for each slot of the key's method until one opens.
+
+    Raises:
+        AccessError: it opens none of the slots.
+        IntegrityError: every slot is damaged, or the one that opens belongs to another configuration.
+    """
+    slots, problems = read_slots(store, repository)
+    material = key.material()
+    opened: list[Secrets] = []
+    for name, slot in sorted(slots.items(), key=lambda item: item[1].created, reverse=True):
+        if slot.method != key.method:
+            continue
+        try:
+            wrapping = wrapping_key(material, slot.method, salt=slot.salt, cost=slot.cost, name=name)
+        except SafeBackupError as problem:
+            problems.append(problem)
+            continue
+        secrets = unwrap_secrets(slot, wrapping, repository=repository, name=name)
+        if secrets is not None and secrets.configuration == configuration:
+            opened.append(secrets)
+            break  # slots are tried newest first, and a new epoch writes new slots
+    if opened:
+        return opened[0]
+    if not slots and problems:
+        raise problems[0]
+    raise AccessError(_no_slot_opens(key, slots, problems), hint="Check which passphrase or key file belongs to it.")
+
+
+def _no_slot_opens(key: Key, slots: Mapping[str, KeySlot], problems: list[SafeBackupError]) -> str:
+    methods = ", ".join(sorted({slot.method for slot in slots.values()})) or "none"
+    damaged = f"; {len(problems)} more could not be read ({problems[0].message})" if problems else ""
+    return f"this {key.method} key opens none of the {len(slots)} key slots (methods: {methods}){damaged}"
+
+
+def keyring_of(secrets: Secrets) -> Keyring:
+    """The keys in the form that the format uses."""
+    return Keyring(identity=secrets.identity, chunker_seed=secrets.chunker_seed, classes=secrets.classes)

@@ -1,0 +1,117 @@
+"""Reading chunks: from a chunk id to bytes that hash to it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from safebackup.errors import Code, IntegrityError, NotFoundError, SafeBackupError
+from safebackup.format.header import HEADER_BYTES, Kind, damaged
+from safebackup.format.ids import ChunkIds
+from safebackup.format.objects import Identity, read_header
+from safebackup.format.pack import ChunkPlace, open_frame
+from safebackup.format.sealing import Buffer, Seal
+from safebackup.repository.indexing import ChunkIndex
+from safebackup.storage import ReadStore
+
+_FRAMES_KEPT = 16  # decoded, about 1 MiB each
+
+
+class ChunkReader:
+    """Finds, unseals, decodes and checks chunks. Safe for threads.
+
+    A pack that is gone makes it read dooms and indexes once again before it speaks of damage,
+    as a deleter may have moved the chunk since they were read.
+    """
+
+    def __init__(self, store: ReadStore, identity: Identity, index: ChunkIndex) -> None:
+        self._store = store
+        self._identity = identity
+        self.index = index
+        self.ids = ChunkIds.of(identity.keyring.identity)
+        self._lock = threading.Lock()
+        self._seals: OrderedDict[str, Seal] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, int], Buffer] = OrderedDict()
+
+    def read(self, chunk_id: bytes, chunk_bytes: int, *, kind: Kind = Kind.DATA_PACK) -> Buffer:
+        """The bytes of a chunk from a pack of this kind, checked against its id.
+
+        Raises:
+            IntegrityError: no index names it (`Code.MISSING_CHUNK`), or every copy of it is damaged.
+            StorageError: the store could not be reached.
+        """
+        problem: SafeBackupError | None = None
+        for attempt in range(2):
+            if attempt:
+                self.index.refresh()
+            # Doomed packs come last: they may be gone, but while they are there their bytes are good.
+            for place in sorted(self.index.find_all(chunk_id), key=lambda place: place.pack in self.index.doomed):
+                try:
+                    return self.check(self.frame(place), place, chunk_id, chunk_bytes)
+                except (IntegrityError, NotFoundError) as caught:
+                    problem = caught
+            if isinstance(problem, IntegrityError):
+                raise problem
+        raise IntegrityError(
+            f"{kind.name.partition('_')[0].lower()} chunk {chunk_id.hex()} is not in this repository",
+            code=Code.MISSING_CHUNK,
+            hint='Run verify(repository, level="structure") to see which files it affects; then use a replica.',
+        ) from problem
+
+    def read_metadata(self, chunk_id: bytes, chunk_bytes: int) -> Buffer:
+        """The same for a piece of a manifest."""
+        return self.read(chunk_id, chunk_bytes, kind=Kind.METADATA_PACK)
+
+    def check(self, frame: Buffer, place: ChunkPlace, chunk_id: bytes, chunk_bytes: int) -> Buffer:
+        """The chunk in a decoded frame, if it has this length and id.
+
+        Raises:
+            IntegrityError: it has not.
+        """
+        if place.chunk_bytes != chunk_bytes or place.chunk_offset + chunk_bytes > len(frame):
+            raise damaged(place.pack, f"chunk {chunk_id.hex()} has {place.chunk_bytes} bytes, expected {chunk_bytes}")
+        data = memoryview(frame)[place.chunk_offset : place.chunk_offset + chunk_bytes]
+        if self.ids.of_kind(kind_of_pack(place.pack), data) != chunk_id:
+            raise damaged(place.pack, f"frame {place.ordinal} does not hold chunk {chunk_id.hex()}")
+        return data
+
+    def frame(self, place: ChunkPlace) -> Buffer:
+        """The decoded frame that holds a chunk; recent ones are kept."""
+        key = (place.pack, place.ordinal)
+        with self._lock:
+            if key in self._frames:
+                self._frames.move_to_end(key)
+                return self._frames[key]
+        sealed = self._store.get(place.pack, start=place.offset, length=place.stored_bytes)
+        frame = self.decode(sealed, place)
+        with self._lock:
+            self._frames[key] = frame
+            while len(self._frames) > _FRAMES_KEPT:
+                self._frames.popitem(last=False)
+        return frame
+
+    def fetch(self, pack: str, start: int, size_bytes: int) -> bytes:
+        """Sealed bytes of frames that lie next to each other, by one request."""
+        return self._store.get(pack, start=start, length=size_bytes)
+
+    def decode(self, sealed: Buffer, place: ChunkPlace) -> Buffer:
+        """A frame from its sealed bytes; for callers that fetch many frames with one request."""
+        return open_frame(self._seal(place.pack), sealed, place)
+
+    def _seal(self, pack: str) -> Seal:
+        with self._lock:
+            if pack in self._seals:
+                self._seals.move_to_end(pack)
+                return self._seals[pack]
+        header = self._store.get(pack, length=HEADER_BYTES)
+        _, seal = read_header(header, name=pack, kind=kind_of_pack(pack), identity=self._identity)
+        with self._lock:
+            self._seals[pack] = seal
+            while len(self._seals) > 256:
+                self._seals.popitem(last=False)
+        return seal
+
+
+def kind_of_pack(name: str) -> Kind:
+    """Whether a pack holds data or metadata; its folder tells."""
+    return Kind.METADATA_PACK if name.startswith("metadata/") else Kind.DATA_PACK

@@ -1,0 +1,259 @@
+"""Writing chunks: encode, pack, check, store, index, in that order.
+
+One `Writer` serves one run. It is given an `AppendStore`, which cannot delete. The order keeps the invariants:
+a pack is durable before an index names it (I2), and both before a snapshot needs them (I1).
+Before a pack is stored it is opened again with the key, decoded, and every chunk hashed against its id.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from safebackup.errors import Code, IntegrityError, InternalError
+from safebackup.events import ObjectStored, Observer, ignore
+from safebackup.format.compressing import LEVEL_DEFAULT, compress
+from safebackup.format.header import Kind, damaged
+from safebackup.format.ids import ChunkIds
+from safebackup.format.index import build_index
+from safebackup.format.objects import Identity, StoredObject, read_header
+from safebackup.format.pack import ChunkPlace, EncodedFrame, build_pack, open_frame, places_of, read_pack_table
+from safebackup.format.sealing import TAG_BYTES, Buffer
+from safebackup.repository.indexing import ChunkIndex
+from safebackup.repository.runtime import Runtime
+from safebackup.storage import AppendStore
+
+T = TypeVar("T")
+FRAME_BYTES = 1 << 20  # small chunks are grouped to about this
+PACK_BYTES = 16 << 20
+METADATA_PACK_BYTES = 4 << 20
+INDEX_EVERY_BYTES = 1 << 30
+INDEX_EVERY_SECONDS = 600.0
+_PACKS_IN_FLIGHT = 2
+
+
+class Writer:
+    """Stores chunks for one run, each once; `workers` threads share the work.
+
+    `claim` and `submit` may be called by any thread, everything else by the run's own.
+    """
+
+    def __init__(
+        self,
+        store: AppendStore,
+        identity: Identity,
+        index: ChunkIndex,
+        runtime: Runtime,
+        *,
+        level: int = LEVEL_DEFAULT,
+        workers: int = 2,
+        observer: Observer = ignore,
+        run: str = "",
+    ) -> None:
+        self.ids = ChunkIds.of(identity.keyring.identity)
+        self.index = index
+        self.level = level
+        self.stored_bytes = 0
+        self.stored_objects = 0
+        self._store = store
+        self._identity = identity
+        self._runtime = runtime
+        self._observer = observer
+        self._run = run
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup")
+        self._claims: set[bytes] = set()
+        self._claiming = threading.Lock()
+        self._packs = {
+            Kind.DATA_PACK: _OpenPack(PACK_BYTES),
+            Kind.METADATA_PACK: _OpenPack(METADATA_PACK_BYTES),
+        }
+        self._storing: deque[Future[None]] = deque()
+        self._metadata: list[tuple[bytes, bytes]] = []
+        self._metadata_bytes = 0
+        self._encoding: deque[Future[EncodedFrame]] = deque()
+        self._unindexed_bytes = 0
+        self._indexed_at = runtime.clock.monotonic()
+
+    def submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
+        """Have a worker do something; the caller bounds how much is under way."""
+        return self._pool.submit(work, *arguments)
+
+    def claim(self, chunk_id: bytes) -> bool:
+        """Whether the caller must store this chunk: nobody has, and nobody else is about to."""
+        if chunk_id in self._claims or self.index.find(chunk_id) is not None:
+            return False
+        with self._claiming:
+            # Looked up again under the lock: it may have been stored in between, which drops the claim on it.
+            if chunk_id in self._claims or self.index.find(chunk_id) is not None:
+                return False
+            self._claims.add(chunk_id)
+            return True
+
+    def encode(self, chunks: Sequence[tuple[bytes, Buffer]]) -> EncodedFrame:
+        """Compress chunks into one frame; for workers."""
+        raw = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
+        codec, payload = compress(raw, level=self.level)
+        if not isinstance(payload, bytes):
+            payload = bytes(payload)  # the caller will use its buffer again
+        return EncodedFrame(
+            codec, payload, len(raw), [chunk_id for chunk_id, _ in chunks], [len(data) for _, data in chunks]
+        )
+
+    def add_frame(self, frame: EncodedFrame, kind: Kind = Kind.DATA_PACK) -> None:
+        """Put a frame into the open pack; a full one is stored in the background. Blocks while too many are."""
+        pack = self._packs[kind]
+        pack.frames.append(frame)
+        pack.size_bytes += len(frame.payload) + TAG_BYTES
+        if pack.size_bytes >= pack.full_bytes:
+            self._close_pack(kind)
+
+    def put_metadata(self, data: bytes) -> bytes:
+        """Store a piece of a manifest, in a frame with others; its id."""
+        chunk_id = self.ids.metadata(data)
+        if self.claim(chunk_id):
+            self._metadata.append((chunk_id, data))
+            self._metadata_bytes += len(data)
+            if self._metadata_bytes >= FRAME_BYTES:
+                self._encode_metadata()
+        return chunk_id
+
+    def flush(self) -> None:
+        """Wait until everything that was added is durable, then publish an index of it.
+
+        Raises:
+            StorageError: something could not be stored; what was stored stays and will be found again.
+        """
+        if self._metadata:
+            self._encode_metadata()
+        while self._encoding:
+            self.add_frame(self._encoding.popleft().result(), Kind.METADATA_PACK)
+        for kind in self._packs:
+            self._close_pack(kind)
+        self._settle(0)
+        self.publish_index()
+
+    def publish_index(self) -> None:
+        """Put an index of everything that is durable and not yet named by one."""
+        entries, sizes = self.index.take_own()
+        if entries:
+            index = build_index(
+                self._identity, entries, pack_sizes=sizes, replaces=(), tier=0, salt=self._runtime.random(32)
+            )
+            self.put(index)
+            self.index.replace_own(index.name, index.data, entries)
+        self._unindexed_bytes = 0
+        self._indexed_at = self._runtime.clock.monotonic()
+
+    def put(self, stored: StoredObject) -> None:
+        """Make one object durable."""
+        self._store.put_new(stored.name, stored.data)
+        self.stored_bytes += len(stored.data)
+        self.stored_objects += 1
+        self._observer(ObjectStored(run=self._run, name=stored.name, size_bytes=len(stored.data)))
+
+    def close(self) -> None:
+        """Let the workers go; what they have begun is finished or fails by itself."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _encode_metadata(self) -> None:
+        chunks, self._metadata, self._metadata_bytes = self._metadata, [], 0
+        self._encoding.append(self.submit(self.encode, chunks))
+        while len(self._encoding) > _PACKS_IN_FLIGHT:
+            self.add_frame(self._encoding.popleft().result(), Kind.METADATA_PACK)
+
+    def _close_pack(self, kind: Kind) -> None:
+        pack = self._packs[kind]
+        if not pack.frames:
+            return
+        frames, pack.frames, pack.size_bytes = pack.frames, [], 0
+        self._settle(_PACKS_IN_FLIGHT - 1)
+        self._storing.append(self.submit(self._store_pack, kind, frames, self._runtime.random(32)))
+        due = self._runtime.clock.monotonic() - self._indexed_at > INDEX_EVERY_SECONDS
+        if due or self._unindexed_bytes >= INDEX_EVERY_BYTES:
+            self.publish_index()
+
+    def _settle(self, remaining: int) -> None:
+        while len(self._storing) > remaining:
+            self._storing.popleft().result()
+
+    def _store_pack(self, kind: Kind, frames: list[EncodedFrame], salt: bytes) -> None:
+        pack = build_pack(self._identity, kind, frames, salt=salt)
+        entries = check_pack(pack, kind, self._identity, self.ids)
+        self.put(pack)
+        self.index.add_own(entries, pack.name, len(pack.data))
+        with self._claiming:
+            self._unindexed_bytes += len(pack.data)
+            self._claims.difference_update(chunk_id for chunk_id, _ in entries)
+
+
+class _OpenPack:
+    def __init__(self, full_bytes: int) -> None:
+        self.full_bytes = full_bytes
+        self.frames: list[EncodedFrame] = []
+        self.size_bytes = 0
+
+
+def check_pack(pack: StoredObject, kind: Kind, identity: Identity, ids: ChunkIds) -> list[tuple[bytes, ChunkPlace]]:
+    """Open, decode and hash what was just encoded, as a reader would; its chunks with their places.
+
+    Raises:
+        InternalError: something does not come back as it went in: memory, processor or library are at fault.
+    """
+    try:
+        entries = list(decode_pack(pack.name, pack.data, kind, identity, ids))
+    except IntegrityError as error:
+        raise InternalError(
+            f"a pack did not decode to what was encoded ({error.message})",
+            code=Code.ENCODING_MISMATCH,
+            hint="Nothing of it was stored. Test this machine's memory, then run the backup again.",
+        ) from error
+    return entries
+
+
+def decode_pack(
+    name: str, data: Buffer, kind: Kind, identity: Identity, ids: ChunkIds
+) -> Iterable[tuple[bytes, ChunkPlace]]:
+    """Every chunk of a whole pack, each decoded and hashed against its id on the way.
+
+    Raises:
+        IntegrityError: the pack is damaged.
+    """
+    seal, table = read_pack_table(data, name=name, kind=kind, identity=identity)
+    view = memoryview(data)
+    frame: Buffer = b""
+    ordinal = 0
+    for chunk_id, place in places_of(name, table):
+        if place.ordinal != ordinal:
+            frame = open_frame(seal, view[place.offset : place.offset + place.stored_bytes], place)
+            ordinal = place.ordinal
+        content = memoryview(frame)[place.chunk_offset : place.chunk_offset + place.chunk_bytes]
+        if ids.of_kind(kind, content) != chunk_id:
+            raise damaged(name, f"frame {ordinal} does not hold chunk {chunk_id.hex()}")
+        yield chunk_id, place
+
+
+def salvage_pack(
+    name: str,
+    data: Buffer,
+    kind: Kind,
+    identity: Identity,
+    ids: ChunkIds,
+    entries: Iterable[tuple[bytes, ChunkPlace]],
+) -> Iterator[tuple[bytes, ChunkPlace]]:
+    """Those of the `entries` of a damaged pack whose chunks still decode to their ids."""
+    view = memoryview(data)
+    try:
+        _, seal = read_header(data, name=name, kind=kind, identity=identity)
+    except IntegrityError:
+        return
+    for chunk_id, place in sorted(entries, key=lambda entry: entry[1].offset):
+        try:
+            frame = open_frame(seal, view[place.offset : place.offset + place.stored_bytes], place)
+        except IntegrityError:
+            continue
+        content = memoryview(frame)[place.chunk_offset : place.chunk_offset + place.chunk_bytes]
+        if ids.of_kind(kind, content) == chunk_id:
+            yield chunk_id, place

@@ -1,0 +1,94 @@
+"""From what a person writes, a path or a URL, to a store."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+
+from safebackup.errors import Code, ConfigurationError
+from safebackup.storage.local import LocalStore
+from safebackup.storage.memory import MemoryStore
+from safebackup.storage.store import DeleteStore
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_LOCAL = ("file", "local")
+_MEMORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PATH_HINT = "Write a folder's path, such as /srv/backups/orders, or its URL, file:///srv/backups/orders."
+
+
+def open_store(
+    url_or_path: str | os.PathLike[str],
+    *,
+    create: bool = False,
+    storage_options: Mapping[str, object] | None = None,
+) -> DeleteStore:
+    """The store at a path, `file:///path`, `local:///path` or `memory://name`.
+
+    A relative path is resolved against the current directory once, here; `~` and `%20` are not expanded.
+    Opening touches nothing: that the place is missing shows at the first operation, as a `StorageError`.
+    With `create` the root is made, durably, with the folders that lead to it, unless it is there.
+
+    Raises:
+        ConfigurationError: this is not a place that a repository can live in (`Code.BAD_URL`).
+        StorageError: the root could not be made.
+    """
+    text = _as_text(url_or_path)
+    match = _SCHEME.fullmatch(text)
+    store = _at_path(text) if match is None else _at_url(match[1].lower(), match[2])
+    if storage_options:
+        raise ConfigurationError(
+            f"{store.url} takes no storage options, and was given {', '.join(sorted(storage_options))}",
+            hint="Leave storage_options out: local folders and memory have none.",
+        )
+    if create:
+        store.create_root()
+    return store
+
+
+def _as_text(url_or_path: str | os.PathLike[str]) -> str:
+    # An unset environment variable arrives here as None, whatever the signature says.
+    text: object = os.fspath(url_or_path) if isinstance(url_or_path, str | os.PathLike) else None
+    if not isinstance(text, str):
+        _refuse(f"a path or a URL was expected, and {type(url_or_path).__name__} was given")
+    if not text or text != text.strip() or "\0" in text:
+        _refuse(f"{_shown(text)!r} is empty, or begins or ends with white space, or holds a NUL")
+    if "::" in text:
+        _refuse(f"{_shown(text)!r} chains URLs with '::', and a repository needs a store that it can write to")
+    return text
+
+
+def _at_url(scheme: str, rest: str) -> LocalStore | MemoryStore:
+    if scheme in _LOCAL:
+        if not rest.startswith("/"):
+            _refuse(f"{scheme}://{_shown(rest)} has no absolute path: three slashes are needed")
+        return LocalStore(rest)
+    if scheme == "memory":
+        if not _MEMORY.fullmatch(rest):
+            _refuse(f"memory://{_shown(rest)} has no plain name, such as memory://trial")
+        return MemoryStore(rest)
+    # The rest of the URL may hold a password: it is not repeated.
+    _refuse(f"{scheme}:// cannot hold a repository: this release writes to local folders and to memory only")
+
+
+def _at_path(text: str) -> LocalStore:
+    if os.name != "nt" and _DRIVE.match(text):
+        _refuse(f"{_shown(text)!r} is a path of Windows, and this is another system")
+    if os.name != "nt" and ":" in text.split("/", 1)[0]:
+        _refuse(
+            f"{_shown(text)!r} is neither a path nor a URL: a colon stands before its first '/' (a folder is ./{_shown(text)})"
+        )
+    if text.split("/", 1)[0].startswith("~"):
+        _refuse(f"{_shown(text)!r} begins with '~', which only a shell expands")
+    return LocalStore(text)
+
+
+def _shown(text: str) -> str:
+    """`text` without what may be a secret: everything up to an `@`, and everything from a `?` on."""
+    return re.sub(r"^.*@", "***@", text.split("?", 1)[0], flags=re.DOTALL)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ConfigurationError(what, code=Code.BAD_URL, hint=_PATH_HINT)
