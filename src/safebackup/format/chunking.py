@@ -19,6 +19,7 @@ from safebackup.errors import Code, ConfigurationError
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
+FASTCDC = "fastcdc-2020-nc1"
 CHUNK_BYTES_MIN = 256 << 10
 CHUNK_BYTES_AVERAGE = 1 << 20
 CHUNK_BYTES_MAX = 4 << 20

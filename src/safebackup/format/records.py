@@ -20,6 +20,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     sealed: bool
     software: str
+    chunker: str = ""
     chunk_bytes: tuple[int, int, int] = (0, 0, 0)  # least, average, most
     features_read: tuple[str, ...] = ()
     features_write: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
 
-WINDOW_FILES = 4096
+WINDOW_ENTRIES = 4096
 WINDOW_BYTES = 64 << 20
 RUN_BYTES = 4 << 20  # adjacent frames are fetched together up to this
 _FINDINGS_KEPT = 1000
@@ -240,9 +240,15 @@ class _Window:
 
     small: list[tuple[Entry, Owner]] = attrs.field(factory=list)
     large: list[tuple[Entry, Owner]] = attrs.field(factory=list)
-    links: list[tuple[Entry, Owner, Entry]] = attrs.field(factory=list)
+    links: list[tuple[Entry, Owner, bytes]] = attrs.field(factory=list)
     finished: list[tuple[Entry, Owner]] = attrs.field(factory=list)  # directories that nothing comes into any more
     size_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to go to work; bounds what is held in memory."""
+        count = len(self.small) + len(self.large) + len(self.links) + len(self.finished)
+        return count >= WINDOW_ENTRIES or self.size_bytes >= WINDOW_BYTES
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -310,14 +316,12 @@ class _Restore:
                 if placer.make_directory(entry):
                     open_directories.append((entry, owner))
             elif entry.link is not None and self._is_linked(entry, leaders):
-                window.links.append((entry, owner, leaders[entry.link]))
+                window.links.append((entry, owner, leaders[entry.link].path))
             elif entry.kind == EntryKind.FILE:
                 self._take_file(window, entry, owner)
-            elif entry.kind == EntryKind.SYMLINK:
-                placer.place_symlink(entry, owner)
             else:
-                placer.place_special(entry, owner)
-            if len(window.small) >= WINDOW_FILES or window.size_bytes >= WINDOW_BYTES or len(window.large) >= 64:
+                crew.restore_node(entry, owner)
+            if window.is_full:
                 crew.restore(window)
                 window = _Window()
         window.finished.extend(reversed(open_directories))
@@ -354,6 +358,7 @@ class _Crew:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup-restore")
         self._local = threading.local()
         self._placers: list[Placer] = []
+        self._leaders_placed: set[bytes] = set()
 
     def placer(self) -> Placer:
         """The calling thread's own placer."""
@@ -386,7 +391,8 @@ class _Crew:
             self._restore_large(entry, owner)
         placer = self.placer()
         for entry, owner, leader in window.links:
-            if not placer.place_hard_link(entry, leader.path):
+            # A leader that was kept by policy is somebody else's file, and one that failed is not there.
+            if leader not in self._leaders_placed or not placer.place_hard_link(entry, leader):
                 self._restore_copy(entry, owner)
         for entry, owner in window.finished:
             placer.finish_directory(entry, owner)
@@ -437,9 +443,18 @@ class _Crew:
             except IntegrityError:
                 frame = None
             else:
-                self.placer().place_file(entry, [data], owner)
+                self._placed(entry, self.placer().place_file(entry, [data], owner))
                 return
         self._restore_single(entry, owner)
+
+    def restore_node(self, entry: Entry, owner: Owner) -> None:
+        """A symbolic link, fifo or device."""
+        place = self.placer().place_symlink if entry.kind == EntryKind.SYMLINK else self.placer().place_special
+        self._placed(entry, place(entry, owner))
+
+    def _placed(self, entry: Entry, placed: bool) -> None:  # noqa: FBT001
+        if placed and entry.link is not None:
+            self._leaders_placed.add(entry.path)
 
     def _restore_single(self, entry: Entry, owner: Owner) -> None:
         try:
@@ -449,13 +464,11 @@ class _Crew:
         except IntegrityError as problem:
             self._work.report(_not_restored(entry, problem))
             return
-        self.placer().place_file(entry, pieces, owner)
+        self._placed(entry, self.placer().place_file(entry, pieces, owner))
 
     def _restore_copy(self, entry: Entry, owner: Owner) -> None:
-        if entry.kind == EntryKind.SYMLINK:
-            self.placer().place_symlink(entry, owner)
-        elif entry.kind != EntryKind.FILE:
-            self.placer().place_special(entry, owner)
+        if entry.kind != EntryKind.FILE:
+            self.restore_node(entry, owner)
         elif entry.content is None or isinstance(entry.content, bytes):
             self._restore_single(entry, owner)
         else:
@@ -471,7 +484,7 @@ class _Crew:
             except IntegrityError as problem:
                 self._work.report(_not_restored(entry, problem))
                 return
-            partial.finish(owner)
+            self._placed(entry, partial.finish(owner))
 
     def _write_extents(self, entry: Entry, partial: PartialFile) -> None:
         # Chunks are fetched and checked by the workers, some at a time, and written in order by this thread.

@@ -20,7 +20,7 @@ _FRAMES_KEPT = 16  # decoded, about 1 MiB each
 class ChunkReader:
     """Finds, unseals, decodes and checks chunks. Safe for threads.
 
-    A pack that is gone makes it read dooms and indexes once again before it speaks of damage,
+    A pack that is gone makes it read dooms and indexes again before it speaks of damage,
     as a deleter may have moved the chunk since they were read.
     """
 
@@ -40,23 +40,29 @@ class ChunkReader:
             IntegrityError: no index names it (`Code.MISSING_CHUNK`), or every copy of it is damaged.
             StorageError: the store could not be reached.
         """
-        problem: SafeBackupError | None = None
-        for attempt in range(2):
-            if attempt:
-                self.index.refresh()
+        tried: dict[ChunkPlace, SafeBackupError] = {}
+        while True:
             # Doomed packs come last: they may be gone, but while they are there their bytes are good.
-            for place in sorted(self.index.find_all(chunk_id), key=lambda place: place.pack in self.index.doomed):
+            doomed = self.index.doomed
+            places = [place for place in self.index.find_all(chunk_id) if place not in tried]
+            for place in sorted(places, key=lambda place: place.pack in doomed):
                 try:
                     return self.check(self.frame(place), place, chunk_id, chunk_bytes)
                 except (IntegrityError, NotFoundError) as caught:
-                    problem = caught
-            if isinstance(problem, IntegrityError):
-                raise problem
+                    tried[place] = caught
+            # Beside several deleters a chunk may move more than once, so as long as there are new places, go on.
+            known = set(self.index.visible)
+            self.index.refresh()
+            if self.index.visible.keys() <= known:
+                break
+        problem = next((one for one in tried.values() if isinstance(one, IntegrityError)), None)
+        if problem is not None:
+            raise problem
         raise IntegrityError(
             f"{kind.name.partition('_')[0].lower()} chunk {chunk_id.hex()} is not in this repository",
             code=Code.MISSING_CHUNK,
             hint='Run verify(repository, level="structure") to see which files it affects; then use a replica.',
-        ) from problem
+        ) from next(iter(tried.values()), None)
 
     def read_metadata(self, chunk_id: bytes, chunk_bytes: int) -> Buffer:
         """The same for a piece of a manifest."""

@@ -12,8 +12,8 @@ from enum import StrEnum
 import attrs
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, NotFoundError
-from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunker
-from safebackup.format.header import Kind, digest_of, object_name, parse_header
+from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
+from safebackup.format.header import FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
 from safebackup.format.manifest import Entry
 from safebackup.format.objects import Identity, StoredObject, build_record
 from safebackup.format.records import Configuration, SnapshotBody
@@ -102,7 +102,10 @@ class Repository:
     @property
     def chunker(self) -> Chunker:
         """Where its large files are cut."""
-        least, average, most = self.configurations.founding.chunk_bytes
+        founding = self.configurations.founding
+        least, average, most = founding.chunk_bytes
+        if founding.chunker != FASTCDC or not 64 <= least <= average <= most <= FRAME_BYTES_MAX:
+            raise IntegrityError(f"the chunker of {self.url} is {founding.chunker} at {founding.chunk_bytes} bytes")
         return Chunker(
             seed=self.keyring.chunker_seed, bytes_min=least, bytes_average=average, bytes_max=most
         )
@@ -234,6 +237,7 @@ def _first_objects(
         created=runtime.clock.now(),
         sealed=key is not None,
         software=SOFTWARE,
+        chunker=FASTCDC,
         chunk_bytes=(CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX),
         features_write=(INTENTS,),
         features_delete=(INTENTS,),

@@ -222,7 +222,7 @@ class LocalStore:
         with _opened(path, os.O_RDONLY | _AT_ONCE) as file:
             if _regular_size(file, path) != len(ours) or not _holds(file, ours):
                 raise ConflictError(
-                    f"{self.root} has other bytes under {name}: that object is damaged or foreign; it was left as it is",
+                    f"{self.root} has other bytes under {name}: that object is damaged or foreign, and was left alone",
                     hint="Verify the repository before anything else writes to it.",
                 )
             os.fsync(file)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import NoReturn
 
 from safebackup.errors import Code, ConfigurationError
 from safebackup.storage.local import LocalStore
@@ -48,40 +47,38 @@ def open_store(
     return store
 
 
-def _as_text(url_or_path: str | os.PathLike[str]) -> str:
-    # An unset environment variable arrives here as None, whatever the signature says.
-    text: object = os.fspath(url_or_path) if isinstance(url_or_path, str | os.PathLike) else None
+def _as_text(url_or_path: object) -> str:
+    # An unset environment variable arrives here as None.
+    text = os.fspath(url_or_path) if isinstance(url_or_path, str | os.PathLike) else None
     if not isinstance(text, str):
-        _refuse(f"a path or a URL was expected, and {type(url_or_path).__name__} was given")
+        raise _bad_url(f"a path or a URL was expected, and {type(url_or_path).__name__} was given")
     if not text or text != text.strip() or "\0" in text:
-        _refuse(f"{_shown(text)!r} is empty, or begins or ends with white space, or holds a NUL")
+        raise _bad_url(f"{_shown(text)!r} is empty, or begins or ends with white space, or holds a NUL")
     if "::" in text:
-        _refuse(f"{_shown(text)!r} chains URLs with '::', and a repository needs a store that it can write to")
+        raise _bad_url(f"{_shown(text)!r} chains URLs with '::', and a repository needs a store that it can write to")
     return text
 
 
 def _at_url(scheme: str, rest: str) -> LocalStore | MemoryStore:
     if scheme in _LOCAL:
         if not rest.startswith("/"):
-            _refuse(f"{scheme}://{_shown(rest)} has no absolute path: three slashes are needed")
+            raise _bad_url(f"{scheme}://{_shown(rest)} has no absolute path: three slashes are needed")
         return LocalStore(rest)
     if scheme == "memory":
         if not _MEMORY.fullmatch(rest):
-            _refuse(f"memory://{_shown(rest)} has no plain name, such as memory://trial")
+            raise _bad_url(f"memory://{_shown(rest)} has no plain name, such as memory://trial")
         return MemoryStore(rest)
     # The rest of the URL may hold a password: it is not repeated.
-    _refuse(f"{scheme}:// cannot hold a repository: this release writes to local folders and to memory only")
+    raise _bad_url(f"{scheme}:// cannot hold a repository: this release writes to local folders and to memory only")
 
 
 def _at_path(text: str) -> LocalStore:
     if os.name != "nt" and _DRIVE.match(text):
-        _refuse(f"{_shown(text)!r} is a path of Windows, and this is another system")
+        raise _bad_url(f"{_shown(text)!r} is a path of Windows, and this is another system")
     if os.name != "nt" and ":" in text.split("/", 1)[0]:
-        _refuse(
-            f"{_shown(text)!r} is neither a path nor a URL: a colon stands before its first '/' (a folder is ./{_shown(text)})"
-        )
+        raise _bad_url(f"{_shown(text)!r} is no URL, and in a path ./ has to come before a name with a colon")
     if text.split("/", 1)[0].startswith("~"):
-        _refuse(f"{_shown(text)!r} begins with '~', which only a shell expands")
+        raise _bad_url(f"{_shown(text)!r} begins with '~', which only a shell expands")
     return LocalStore(text)
 
 
@@ -90,5 +87,5 @@ def _shown(text: str) -> str:
     return re.sub(r"^.*@", "***@", text.split("?", 1)[0], flags=re.DOTALL)
 
 
-def _refuse(what: str) -> NoReturn:
-    raise ConfigurationError(what, code=Code.BAD_URL, hint=_PATH_HINT)
+def _bad_url(what: str) -> ConfigurationError:
+    return ConfigurationError(what, code=Code.BAD_URL, hint=_PATH_HINT)
