@@ -21,15 +21,18 @@ from safebackup.findings import Finding, Severity, printable
 from safebackup.format.compressing import LEVEL_DEFAULT
 from safebackup.format.records import FindingRow, SnapshotBody
 from safebackup.repository import Repository, Snapshot
+from safebackup.repository.adopting import adopt_packs
 from safebackup.repository.committing import (
     ChunksLostError,
     Run,
     Trees,
+    announce,
     commit,
     journal_body,
     tidy,
     write_journal,
 )
+from safebackup.repository.history import ADOPTED
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.repository import bind
 from safebackup.repository.runtime import SOFTWARE
@@ -154,7 +157,12 @@ class _Backup:
             workers=self.workers,
             observer=self.observer,
             run=run.label,
+            on_large=lambda: announce(run),
         )
+        interrupted = run.history.interrupted
+        if self.parent is None or interrupted:
+            # What a run before this one stored and never published is found again, so that it is not stored twice.
+            adopt_packs(repository.store, repository.identity, run.index)
         lost: frozenset[bytes] = frozenset()
         try:
             for _ in range(_PASSES_MAX):
@@ -172,7 +180,7 @@ class _Backup:
                     code=Code.RUN_DECLARED_DEAD,
                     hint="Wait until other processes are done with the repository; then run the backup again.",
                 )
-            self._conclude(writer, name, body)
+            self._conclude(writer, name, body, interrupted)
         finally:
             writer.close()
         return BackupReport(
@@ -255,7 +263,7 @@ class _Backup:
                     findings=rows_of(findings.kept),
                     findings_total=findings.total,
                     dooms=dooms,
-                    heads=run.history.heads,
+                    heads=run.heads,
                     configurations=configurations,
                     software=SOFTWARE,
                     tags=self.tags,
@@ -269,7 +277,7 @@ class _Backup:
         name = commit(run, writer, stored.trees, describe, safe_dooms=safe_dooms, observer=self.observer)
         return name, bodies[-1]
 
-    def _conclude(self, writer: Writer, name: str, body: SnapshotBody) -> None:
+    def _conclude(self, writer: Writer, name: str, body: SnapshotBody, interrupted: frozenset[bytes]) -> None:
         # The snapshot is published: from here on nothing may turn success into failure.
         run = self.run
         outcome = "complete" if body.complete else "incomplete"
@@ -279,10 +287,13 @@ class _Backup:
             kind="backup",
             outcome=outcome,
             started=run.started,
-            heads=run.history.heads,
+            heads=run.heads,
         )
+        facts: dict[str, str | int | bool] = {}
+        if interrupted:
+            facts[ADOPTED] = " ".join(sorted(run.hex() for run in interrupted))
         try:
-            write_journal(run.repository, msgspec.structs.replace(record, snapshots=(name,)))
+            write_journal(run.repository, msgspec.structs.replace(record, snapshots=(name,), facts=facts))
             tidy(run, writer)
         except SafeBackupError as problem:
             logger.warning("the snapshot is published, its journal record is not: %s", problem)
@@ -315,7 +326,7 @@ def _note_failure(run: Run, error: SafeBackupError) -> None:
         kind="backup",
         outcome=f"failed: {error.code}",
         started=run.started,
-        heads=run.history.heads,
+        heads=run.heads,
     )
     try:
         write_journal(run.repository, record)

@@ -180,7 +180,9 @@ class TreeBuilder:
 
     def finish(self) -> TreeRef:
         """The root, once everything was added; there must be at least one chunk."""
-        level = 0
+        # The root is always a node, so that every segment stands in a list with its counts.
+        self._close(0)
+        level = 1
         while level + 1 < len(self._open) or len(self._open[level]) > 1:
             self._close(level)
             level += 1
@@ -196,7 +198,7 @@ def read_refs(fetch: Fetch, tree: TreeRef, *, start: bytes = b"", end: bytes | N
     Raises:
         IntegrityError: a node is malformed, too deep or out of order.
     """
-    if not 0 <= tree.level <= TREE_LEVELS_MAX:
+    if not 1 <= tree.level <= TREE_LEVELS_MAX:
         raise _malformed(f"a tree has {tree.level} levels")
     yield from _read_level(fetch, NodeRef(b"", 0, 0, tree.chunk, tree.chunk_bytes), tree.level, start, end)
 

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from safebackup.format.compressing import decompress
-from safebackup.format.header import FRAME_BYTES_MAX, HEADER_BYTES, OBJECT_BYTES_MAX, Kind, damaged
+from safebackup.format.header import FRAME_BYTES_MAX, HEADER_BYTES, OBJECT_BYTES_MAX, Header, Kind, damaged
 from safebackup.format.objects import Identity, StoredObject, build_object, read_table
 from safebackup.format.sealing import TAG_BYTES, Buffer, Seal
 
@@ -78,6 +78,16 @@ def read_pack_table(data: Buffer, *, name: str, kind: Kind, identity: Identity) 
     if len(data) > OBJECT_BYTES_MAX:
         raise damaged(name, f"it has {len(data)} bytes; a pack has at most {OBJECT_BYTES_MAX}")
     header, seal, table = read_table(data, PackTable, name=name, kind=kind, identity=identity)
+    require_whole(table, header, name=name)
+    return seal, table
+
+
+def require_whole(table: PackTable, header: Header, *, name: str) -> None:
+    """Check that the frames of a table have possible sizes and fill the pack.
+
+    Raises:
+        IntegrityError: they do not.
+    """
     for row in table.frames:
         if not 0 < row.raw_bytes <= FRAME_BYTES_MAX or row.stored_bytes <= TAG_BYTES:
             raise damaged(name, f"a frame would have {row.raw_bytes} bytes")
@@ -87,7 +97,6 @@ def read_pack_table(data: Buffer, *, name: str, kind: Kind, identity: Identity) 
             raise damaged(name, "the chunks of a frame do not fill it")
     if HEADER_BYTES + sum(row.stored_bytes for row in table.frames) != header.table_offset:
         raise damaged(name, "its frames do not fill it")
-    return seal, table
 
 
 def places_of(name: str, table: PackTable) -> Iterator[tuple[bytes, ChunkPlace]]:

@@ -26,7 +26,7 @@ from safebackup.format.records import (
     TreeRef,
 )
 from safebackup.repository.configuring import read_configurations
-from safebackup.repository.history import History
+from safebackup.repository.history import STARTED, History
 from safebackup.repository.indexing import ChunkIndex
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
@@ -66,6 +66,7 @@ class Run:
     reader: ChunkReader
     started: int
     start_dooms: frozenset[str]
+    heads: tuple[str, ...]  # of the journal, for what this run writes
 
     @classmethod
     def start(cls, repository: Repository) -> Run:
@@ -85,6 +86,7 @@ class Run:
             reader=ChunkReader(repository.store, repository.identity, index),
             started=repository.runtime.clock.now(),
             start_dooms=index.dooms,
+            heads=history.heads,
         )
 
     @property
@@ -187,6 +189,14 @@ def _put_surely(writer: Writer, stored: StoredObject) -> None:
 
 def _record(run: Run, kind: Kind, body: object) -> StoredObject:
     return build_record(run.repository.identity, kind, body, salt=run.repository.runtime.random(32))
+
+
+def announce(run: Run) -> None:
+    """Leave word that this run is about to store much, so that the next one looks for it if this one dies."""
+    record = journal_body(
+        run.repository, run=run.id, kind="backup", outcome=STARTED, started=run.started, heads=run.heads
+    )
+    run.heads = (write_journal(run.repository, record),)
 
 
 def write_journal(repository: Repository, body: JournalBody) -> str:

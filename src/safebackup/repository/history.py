@@ -19,6 +19,8 @@ from safebackup.repository.tiering import read_visible
 from safebackup.storage import ReadStore
 
 T = TypeVar("T")
+STARTED = "started"  # outcome of the record that a run leaves before it stores its first full pack
+ADOPTED = "adopted"  # fact: the interrupted runs whose packs this run has taken over, hexadecimal, by spaces
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +42,16 @@ class History:
         """The journal records that no other record names."""
         named = {head for record in self.journal.values() for head in record.heads}
         return tuple(sorted(name for name in self.journal if name not in named))
+
+    @property
+    def interrupted(self) -> frozenset[bytes]:
+        """Runs that began to store much and never published: what they stored can be used by the next."""
+        begun = {body.run for body in self.journal.values() if body.outcome == STARTED}
+        done = {body.run for body in self.snapshots.values()}
+        done.update(
+            bytes.fromhex(run) for body in self.journal.values() for run in str(body.facts.get(ADOPTED, "")).split()
+        )
+        return frozenset(begun - done)
 
     @property
     def missing(self) -> frozenset[str]:

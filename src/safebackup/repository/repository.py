@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import attrs
 
-from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, NotFoundError
+from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, NotFoundError, StorageError
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
 from safebackup.format.header import FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
 from safebackup.format.manifest import Entry
@@ -262,7 +262,16 @@ def _exists(store: AppendStore, repository: bytes) -> ConflictError:
 
 def attach(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repository:
     """Open a repository in an open store; see `Repository.open`."""
-    configurations = read_configurations(store)
+    try:
+        configurations = read_configurations(store)
+    except StorageError as error:
+        if error.code is not Code.STORE_MISSING:
+            raise
+        raise NotFoundError(
+            f"there is no repository at {store.url}: {error.message}",
+            code=Code.NO_REPOSITORY,
+            hint=f"Is its disk mounted? To make a new repository: Repository.create({store.url!r}, key=…)",
+        ) from error
     configurations.require("read")
     founding = configurations.founding
     if founding.sealed and key is None:

@@ -52,6 +52,7 @@ class Writer:
         workers: int = 2,
         observer: Observer = ignore,
         run: str = "",
+        on_large: Callable[[], None] = lambda: None,
     ) -> None:
         self.ids = ChunkIds.of(identity.keyring.identity)
         self.index = index
@@ -63,6 +64,7 @@ class Writer:
         self._runtime = runtime
         self._observer = observer
         self._run = run
+        self._on_large: Callable[[], None] | None = on_large
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup")
         self._claims: set[bytes] = set()
         self._claiming = threading.Lock()
@@ -108,6 +110,10 @@ class Writer:
         pack.frames.append(frame)
         pack.size_bytes += len(frame.payload) + TAG_BYTES
         if pack.size_bytes >= pack.full_bytes:
+            if self._on_large is not None:
+                # Before the first full pack is stored: what is worth finding again after a crash begins here.
+                on_large, self._on_large = self._on_large, None
+                on_large()
             self._close_pack(kind)
 
     def put_metadata(self, data: bytes) -> bytes:
@@ -150,8 +156,9 @@ class Writer:
     def put(self, stored: StoredObject) -> None:
         """Make one object durable."""
         self._store.put_new(stored.name, stored.data)
-        self.stored_bytes += len(stored.data)
-        self.stored_objects += 1
+        with self._claiming:
+            self.stored_bytes += len(stored.data)
+            self.stored_objects += 1
         self._observer(ObjectStored(run=self._run, name=stored.name, size_bytes=len(stored.data)))
 
     def close(self) -> None:
