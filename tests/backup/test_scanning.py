@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def as_nobody(work: Callable[[], Any]) -> Any:
     if os.geteuid() != 0:
         return work()
     out, into = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child runs `work` alone and leaves by os._exit
+        child = os.fork()
     if child == 0:
         status = 1
         try:

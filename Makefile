@@ -1,0 +1,77 @@
+# make demo    what safebackup does, in one script, with nothing installed but the package
+# make test    everything that has to be green
+# make check   formatting, lint, types, layers
+# make clean   remove what make made
+#
+# Everything happens in .venv; nothing else on the machine is changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := test
+
+# The first that runs and is new enough: an interpreter may be on the PATH and still not start.
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v $$python; break; }; done)
+
+# Others to try the tests marked "portable" on, where they are found.
+OTHER_PYTHONS ?= python3.12 python3.13
+
+RUN := .venv/bin/python -m
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test prepare check portable docs clean
+
+demo: .venv/package-ready
+	@.venv/bin/python examples/demo.py
+
+# The suite itself comes last, so that its summary is the last thing to read.
+test: prepare
+	@$(RUN) pytest
+
+# All that comes before the suite.
+prepare: check portable docs
+
+check: .venv/tests-ready
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@.venv/bin/lint-imports
+
+# In the order in which they are written: a document is one story.
+docs: .venv/tests-ready
+	@$(RUN) pytest -q -p no:randomly README.md docs
+
+portable: .venv/tests-ready
+	@for python in $(OTHER_PYTHONS); do \
+	  if ! $$python -c '' 2>/dev/null; then echo "$$python: not found, so not tried"; continue; fi; \
+	  home=.venv-$${python#python}; \
+	  if [ pyproject.toml -nt $$home/ready ]; then \
+	    rm -rf $$home && $$python -m venv $$home; \
+	    $$home/bin/python -m pip install -q --upgrade pip; \
+	    $$home/bin/python -m pip install -q -e . --group portable; \
+	    touch $$home/ready; \
+	  fi; \
+	  echo "$$python:"; $$home/bin/python -m pytest -q -m portable; \
+	done
+
+.venv/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo "safebackup needs Python 3.11 or newer: install it, or say where it is: make PYTHON=/path/to/python3"; exit 2; fi
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "safebackup needs Python 3.11 or newer, and $(PYTHON) is older"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make an environment: on Debian, apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+# Dependency groups need pip 25.1, and Debian 12 has 23.0.
+.venv/package-ready: .venv/bin/python pyproject.toml
+	$(RUN) pip install -q --upgrade pip
+	$(RUN) pip install -q -e .
+	@touch $@
+
+.venv/tests-ready: .venv/package-ready
+	$(RUN) pip install -q -e . --group test
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-* build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
