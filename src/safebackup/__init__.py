@@ -29,7 +29,7 @@ _HOMES = {
     "verify": "recovery",
 }
 
-__all__ = [  # noqa: PLE0604  # the keys above, spelled out for type checkers
+__all__ = [  # the keys above, spelled out for type checkers
     "BackupReport",
     "Evidence",
     "KeyFile",

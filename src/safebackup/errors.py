@@ -111,7 +111,7 @@ class SafeBackupError(Exception):
         return f"{self.message} [{self.code}]" + (f" {self.hint}" if self.hint else "")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross processes in Airflow, Dask and multiprocessing; the default pickles positional arguments alone.
+        # Errors cross processes in Airflow, Dask and multiprocessing; by default only positional arguments would.
         return (_rebuild, (type(self), self.message, self.__dict__))
 
 
@@ -160,7 +160,7 @@ class StorageError(SafeBackupError):
             return cls(
                 f"{what}: no space left ({error})",
                 code=Code.STORE_FULL,
-                hint="Free space on the repository's disk or move it; then run the same command again: nothing was lost.",
+                hint="Free space there, or move the repository; then run the same command again: nothing was lost.",
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return cls(

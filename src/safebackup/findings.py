@@ -32,6 +32,6 @@ class Finding:
 
 
 def printable(name: bytes) -> str:
-    """A raw path as text that prints on one line and is unambiguous: `\\xff` for bytes that are not UTF-8."""
+    r"""A raw path as text that prints on one line: `\xff` for a byte that is not UTF-8."""
     text = name.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -52,9 +52,7 @@ def from_nanoseconds(nanoseconds: int) -> Instant:
         ) from error
     hour, seconds = divmod(seconds, 3600)
     minute, second = divmod(seconds, 60)
-    return pendulum.DateTime(
-        day.year, day.month, day.day, hour, minute, second, rest // 1000, tzinfo=pendulum.UTC
-    )
+    return pendulum.DateTime(day.year, day.month, day.day, hour, minute, second, rest // 1000, tzinfo=pendulum.UTC)
 
 
 def to_nanoseconds(instant: datetime) -> int:

@@ -28,6 +28,14 @@ def excluded(lines: list[str], path: str) -> bool:
         ("x/build", ["x/build"], ["y/x/build", "build"]),
         ("x/*", ["x/a", "x/b/"], ["x/", "x/b/c"]),
         ("x/**", ["x/a", "x/b/", "x/b/c"], ["x/", "x"]),
+        ("x/**/", ["x/b/", "x/b/c/"], ["x/", "x", "x/a"]),
+        ("x/***", ["x/a", "x/b/c"], ["x/", "x"]),
+        ("***/x/*", ["x/a", "a/b/x/c/"], ["x/", "x/b/c"]),
+        ("/*", ["a", "a/"], ["a/b"]),
+        ("*/", ["a/", "a/b/"], ["a", "a/b"]),
+        ("**/", ["a/", "a/b/"], ["a", "a/b"]),
+        ("/**", ["a", "a/", "a/b"], []),
+        (r"x/\**", ["x/*", "x/*a/"], ["x/a", "x/"]),
         ("**/logs", ["logs", "a/logs/", "a/b/logs"], ["logs2"]),
         ("a/**/b", ["a/b", "a/x/b", "a/x/y/b"], ["a/xb", "ab"]),
         ("**/a/**/b/", ["a/b/", "x/a/y/b/"], ["a/b"]),
@@ -37,12 +45,19 @@ def excluded(lines: list[str], path: str) -> bool:
         ("[^a]x", ["bx"], ["ax"]),
         ("[]a]", ["]", "a"], ["b"]),
         ("[a-]", ["-", "a"], ["b"]),
-        (r"[\]]", ["]"], ["\\"]),
+        ("[]]", ["]"], ["\\"]),
         ("x[+-9]y", ["x.y"], ["x/y"]),
+        ("x[!a]y", ["x.y"], ["x/y", "xay"]),
+        (r"\[a]", ["[a]"], ["a"]),
+        (r"\\[!a]", ["\\b"], ["\\a", "[b]"]),
+        (r"x\\[!a]y/**/z", ["x\\by/z"], ["x\\/y/z"]),
         (r"\#a", ["#a"], ["a"]),
         (r"\!a", ["!a"], ["a"]),
         ("a  ", ["a"], ["a  "]),
         (r"a\ ", ["a "], ["a"]),
+        (r"a\  ", ["a "], ["a", "a  "]),
+        (r"a\\ ", ["a\\"], ["a", "a\\ ", "a "]),
+        (" a", [" a"], ["a"]),
         (r"\*", ["*"], ["a"]),
         ("a**b", ["ab", "axxb"], ["a/b"]),
         ("a.c", ["a.c"], ["abc"]),
@@ -69,6 +84,12 @@ def test_everything_but_some_files_can_be_left_out_without_losing_the_directorie
     assert not excluded(lines, "src/")
     assert not excluded(lines, "src/a.py")
     assert excluded(lines, "src/a.txt")
+
+
+@pytest.mark.parametrize("line", ["!*", "!**", "!/**", "!***"])
+def test_a_line_of_stars_takes_everything_back(line: str) -> None:
+    assert not excluded(["*", line], "name")
+    assert not excluded(["*", line], "name/")
 
 
 def test_comments_and_blank_lines_say_nothing() -> None:
@@ -118,12 +139,31 @@ def test_directories_are_walked_even_if_no_line_includes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["/", "!", "a//b", "./a", "../a", "a/../b", "[a", "a[/]b", "[z-a]", "a\\", "[[:alpha:]]"]
+    "line",
+    ["/", "!", "!/", "a//b", "./a", "../a", "a/../b", "[a", "[]", "[!]", "[^]", "a[/]b", "[z-a]"],
 )
 @pytest.mark.parametrize("option", ["exclude", "include"])
 def test_a_line_that_can_never_match_is_refused_by_name(option: str, line: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(f"the {option} line {line!r} cannot be used")):
         Rules.of(**{option: [line]})
+
+
+@pytest.mark.parametrize("line", ["[[:alpha:]]", "[a[:digit:]]", "[[]", r"[\]]", "[+--]", "[a&&b]", "[a||b]", "[a~~b]"])
+def test_brackets_that_pathspec_reads_otherwise_than_git_are_refused(line: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f'line {line!r} cannot be used: a "[" needs its')):
+        Rules.of(exclude=[line])
+
+
+@pytest.mark.parametrize("line", ["a\\", "a\\/b"])
+def test_a_backslash_before_nothing_is_refused(line: str) -> None:
+    with pytest.raises(ConfigurationError, match="backslash that escapes nothing"):
+        Rules.of(exclude=[line])
+
+
+@pytest.mark.parametrize("line", ["a\t", "a\u00a0", "\t", "a\\\t"])
+def test_invisible_space_at_the_end_of_a_line_is_refused(line: str) -> None:
+    with pytest.raises(ConfigurationError, match="ends with white space other than spaces"):
+        Rules.of(exclude=[line])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +206,8 @@ def test_what_lies_above_a_path_counts_for_a_repository() -> None:
 def test_one_line_leaves_out_the_same_files_as_in_pathspec(line: str, path: str) -> None:
     assume(not {".", ".."} & set(path.split("/") + line.split("/")))
     # pathspec reads a closing `**/` as the directory before it and all that is in it; git as the directories in it.
-    assume(not line.endswith("**/"))
+    # A part `***` means the same as `**` in git; pathspec reads it as a name.
+    assume(not line.endswith("**/") and "***" not in line)
     folders = [path[: match.end()] for match in re.finditer("/", path)]
 
     ours = any(excluded([line], each) for each in [*folders, path])

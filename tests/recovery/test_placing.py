@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import pickle
+import random
 import resource
+import signal
 import stat
 import struct
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -19,8 +23,6 @@ from safebackup.errors import Code, IntegrityError, InternalError, RefusedError,
 from safebackup.findings import Finding, Severity
 from safebackup.format.manifest import Entry, EntryKind, time_to_stored
 from safebackup.recovery.placing import (
-    UNFINISHED_DIRECTORY,
-    UNFINISHED_FILE,
     Overwrite,
     Owner,
     Placer,
@@ -29,6 +31,7 @@ from safebackup.recovery.placing import (
     open_target,
     sync_target,
 )
+from safebackup.recovery.target import UNFINISHED_DIRECTORY
 
 MTIME = 1_700_000_000_123_456_789
 SECOND = 1_000_000_000
@@ -103,13 +106,30 @@ def in_child(work: Callable[[], object], prepare: Callable[[], None] = lambda: N
     return answer
 
 
-def in_home_of_nobody(folder: Path) -> Callable[[], None]:
+def exit_code_of(work: Callable[[], object]) -> int:
+    """How a forked child ends that does `work`."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_home_of_nobody(folder: Path, groups: Sequence[int] = ()) -> Callable[[], None]:
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
 
     def become_nobody() -> None:
         os.chdir(folder)  # the folders above are closed to nobody
-        os.setgroups([])
+        os.setgroups(groups)
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
@@ -136,6 +156,41 @@ class HappensHalfWay(tuple[object, ...]):
     def __iter__(self) -> Iterator[object]:
         self[0]()  # type: ignore[operator]
         return iter(())
+
+
+def without_nameless_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like NFS: no file is created without a name."""
+    real = os.open
+
+    def refuse(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like FAT: nothing has a second name."""
+
+    def refuse(*args: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+FILE_SYSTEMS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "all": lambda _: None,
+    "no nameless files": without_nameless_files,
+    "no links": without_links,
+}
+
+
+@pytest.fixture(params=FILE_SYSTEMS)
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the file system can do; for a forked child too."""
+    FILE_SYSTEMS[request.param](monkeypatch)
+    return str(request.param)
 
 
 def names(path: Path) -> list[str]:
@@ -568,7 +623,10 @@ def test_a_large_file_never_replaces_what_appeared_while_it_was_written(place: R
     assert place.codes == [(Code.PATH_NOT_RESTORED, "a")]
 
 
-def test_a_large_file_whose_temporary_was_taken_away_leaves_no_name(place: Restore, tmp_path: Path) -> None:
+def test_a_large_file_whose_temporary_was_taken_away_leaves_no_name(
+    place: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_nameless_files(monkeypatch)
     partial = place.placer.open_file(entry(b"a", size=4))
     assert partial is not None
     for name in names(tmp_path / "target"):
@@ -735,14 +793,10 @@ def test_keep_completes_what_a_killed_restore_left_unfinished(tmp_path: Path) ->
         restore = start(path)
         restore.placer.make_directory(directory(b"d"))
         restore.file(b"d/whole", b"whole")
-        restore.file(b"d/half", b"half", xattrs=HappensHalfWay(lambda: os._exit(9)))
+        restore.file(b"d/half", b"half", xattrs=HappensHalfWay(kill_myself))
 
-    child = os.fork()
-    if child == 0:
-        killed_half_way()
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert stat.S_IMODE((path / "d/half").stat().st_mode) == UNFINISHED_FILE
+    assert exit_code_of(killed_half_way) == -signal.SIGKILL
+    assert names(path / "d") == ["whole"]
 
     restore = start(path, Overwrite.KEEP)
     with restore.target, restore.placer as placer:
@@ -766,6 +820,230 @@ def test_what_appears_during_a_restore_into_an_empty_target_is_not_replaced(plac
 
     assert (tmp_path / "target" / "a").read_text() == "of another program"
     assert place.codes == [(Code.PATH_NOT_RESTORED, "a"), (Code.PATH_KEPT, "d")]
+
+
+# How names appear
+
+PLACED = 400
+
+
+def content_of(number: int) -> bytes:
+    return hashlib.sha256(b"%d" % number).digest() * (1 + number * 37 % 3000)
+
+
+def place_all(path: Path, started: int) -> None:
+    """Place many files, every tenth as a large one, and links; under KEEP, so that a call continues the one before."""
+    restore = start(path, Overwrite.KEEP)
+    os.write(started, b"!")
+    with restore.target, restore.placer as placer:
+        for number in range(PLACED):
+            folder, content = b"d%d" % (number // 50), content_of(number)
+            placer.make_directory(directory(folder))
+            name = folder + b"/%d" % number
+            if number % 10:
+                restore.file(name, content, mode=0o640)
+                continue
+            partial = placer.open_file(entry(name, mode=0o640, size=len(content)))
+            if partial is not None:
+                with partial:
+                    for offset in range(0, len(content), 4096):
+                        partial.write_at(offset, content[offset : offset + 4096])
+                    partial.finish(ME)
+            placer.place_symlink(entry(name + b".link", EntryKind.SYMLINK, target=b"x"), ME)
+            placer.place_special(entry(name + b".fifo", EntryKind.FIFO, mode=0o620), ME)
+
+
+def start_placing(path: Path) -> int:
+    """A child that places everything and has begun."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            place_all(path, writing)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    assert os.read(reading, 1) == b"!"
+    os.close(reading)
+    return child
+
+
+def assert_whole(path: Path) -> int:
+    """How many files have their names; each of them is whole, and so is everything else."""
+    found = 0
+    for placed in path.glob("d*/*"):
+        status = placed.lstat()
+        if placed.name.startswith(".safebackup-"):
+            continue
+        assert status.st_mtime_ns == MTIME, placed
+        if placed.suffix:
+            assert stat.S_IMODE(status.st_mode) == (0o777 if placed.is_symlink() else 0o620), placed
+            continue
+        assert placed.read_bytes() == content_of(int(placed.name)), placed
+        assert stat.S_IMODE(status.st_mode) == 0o640, placed
+        found += 1
+    return found
+
+
+@pytest.mark.parametrize("file_system", ["all", "no nameless files"], indirect=True)
+def test_killed_at_any_moment_a_restore_leaves_only_whole_files(tmp_path: Path, file_system: str) -> None:
+    began = time.perf_counter()
+    assert os.waitstatus_to_exitcode(os.waitpid(start_placing(tmp_path / "undisturbed"), 0)[1]) == 0
+    seconds = time.perf_counter() - began
+
+    interrupted = 0
+    for number in range(15):
+        path = tmp_path / f"target {number}"
+        child = start_placing(path)
+        time.sleep(random.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        interrupted += 0 < assert_whole(path) < PLACED
+
+        assert os.waitstatus_to_exitcode(os.waitpid(start_placing(path), 0)[1]) == 0
+        assert assert_whole(path) == PLACED, "keeping what is there completes it"
+
+    assert interrupted > 3, "the moments were badly chosen: little was learnt"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_killed_restore_leaves_no_file_that_was_not_finished(tmp_path: Path, file_system: str, large: bool) -> None:
+    path = tmp_path / "target"
+
+    def killed_half_way() -> None:
+        restore = start(path)
+        one = entry(b"a", size=4, xattrs=HappensHalfWay(kill_myself))
+        if large:
+            partial = restore.placer.open_file(one)
+            assert partial is not None
+            partial.write_at(0, b"half")
+            partial.finish(ME)
+        else:
+            restore.placer.place_file(one, [b"half"], ME)
+
+    assert exit_code_of(killed_half_way) == -signal.SIGKILL
+
+    left = names(path)
+    assert all(name.startswith(".safebackup-") for name in left)
+    assert len(left) == (file_system != "all"), "a file without a name leaves nothing at all"
+
+
+@pytest.mark.parametrize("overwrite", [Overwrite.REFUSE, Overwrite.KEEP])
+@pytest.mark.parametrize("kind", [EntryKind.FILE, EntryKind.SYMLINK, EntryKind.FIFO])
+def test_what_appears_at_the_last_moment_is_not_replaced(
+    tmp_path: Path, file_system: str, overwrite: Overwrite, kind: EntryKind
+) -> None:
+    path = tmp_path / "target"
+    restore = start(path, overwrite)
+    one = entry(b"a", kind, xattrs=HappensHalfWay(lambda: (path / "a").write_text("theirs")), target=b"x")
+    with restore.target, restore.placer as placer:
+        if kind == EntryKind.FILE:
+            placed = placer.place_file(one, [], ME)
+        else:
+            placed = (placer.place_symlink if kind == EntryKind.SYMLINK else placer.place_special)(one, ME)
+
+    assert not placed
+    assert names(path) == ["a"] and (path / "a").read_text() == "theirs"
+    assert restore.codes == [(Code.PATH_KEPT if overwrite is Overwrite.KEEP else Code.PATH_NOT_RESTORED, "a")]
+
+
+@pytest.mark.parametrize("overwrite", [Overwrite.REFUSE, Overwrite.KEEP])
+def test_what_comes_after_something_that_vanished_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: Overwrite
+) -> None:
+    path = tmp_path / "target"
+    restore = start(path, overwrite)
+    real, seen = os.link, []
+    with restore.target, restore.placer:
+        restore.file(b"first")
+
+        def link(*args: object, **more: object) -> None:
+            seen.append(args)
+            if len(seen) == 1:  # something had the name, and has gone before anybody can look
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            (path / "a").write_text("theirs")
+            real(*args, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "link", link)
+        assert not restore.file(b"a")
+
+    assert (path / "a").read_text() == "theirs"
+    assert restore.codes == [(Code.PATH_NOT_RESTORED, "a")]
+
+
+def test_files_links_and_fifos_are_placed_and_replaced_on_every_file_system(tmp_path: Path, file_system: str) -> None:
+    path = tmp_path / "target"
+    for overwrite, content in ((Overwrite.REFUSE, b"1"), (Overwrite.REPLACE, b"2")):
+        restore = start(path, overwrite)
+        with restore.target, restore.placer as placer:
+            assert restore.file(b"file", content)
+            assert placer.place_symlink(entry(b"link", EntryKind.SYMLINK, target=content), ME)
+            assert placer.place_special(entry(b"fifo", EntryKind.FIFO), ME)
+            partial = placer.open_file(entry(b"large", size=1))
+            assert partial is not None
+            with partial:
+                partial.write_at(0, content)
+                assert partial.finish(ME)
+        assert restore.reported == [] and restore.shortfalls.findings() == []
+
+    assert names(path) == ["fifo", "file", "large", "link"]
+    assert (path / "file").read_bytes() == (path / "large").read_bytes() == b"2"
+    assert os.readlink(path / "link") == "2"
+    assert {(path / name).lstat().st_nlink for name in names(path)} == {1}
+
+
+def test_only_what_was_placed_is_answered_with_true(occupied: Path) -> None:
+    restore = start(occupied, Overwrite.KEEP)
+    with restore.target, restore.placer as placer:
+        partial = placer.open_file(entry(b"late", size=4))
+        assert partial is not None
+        (occupied / "late").write_text("theirs")
+        with partial:
+            kept = [partial.finish(ME), restore.file(b"file")]
+        kept.append(placer.place_symlink(entry(b"link", EntryKind.SYMLINK, target=b"x"), ME))
+        kept.append(placer.place_special(entry(b"fifo", EntryKind.FIFO), ME))
+        placed = [restore.file(b"new"), placer.place_symlink(entry(b"new link", EntryKind.SYMLINK, target=b"x"), ME)]
+
+    assert kept == [False] * 4 and placed == [True] * 2
+
+
+def lose_power_over_what_is_given_away() -> None:
+    """Keep CAP_CHOWN and lose CAP_FOWNER and CAP_DAC_OVERRIDE, as a container may."""
+    words = struct.pack("<6I", 1, 1, 0, 0, 0, 0)  # effective, permitted, inheritable; CAP_CHOWN is bit 0
+    if ctypes.CDLL(None).capset(struct.pack("<Ii", 0x20080522, 0), words):
+        raise OSError("capset failed")
+
+
+@needs_root
+def test_who_may_give_files_away_and_not_link_them_still_restores_them(tmp_path: Path) -> None:
+    def restore_one() -> object:
+        restore = start(tmp_path / "target")
+        with restore.target, restore.placer as placer:
+            return placer.place_file(entry(b"a", size=3), [b"new"], Owner(1234, 5678)), restore.codes
+
+    assert in_child(restore_one, lose_power_over_what_is_given_away) == (True, [])
+    assert (tmp_path / "target" / "a").read_bytes() == b"new"
+    assert (tmp_path / "target" / "a").stat().st_uid == 1234
+
+
+@needs_root
+def test_a_user_who_cannot_give_a_file_away_gives_it_to_a_group_of_theirs(tmp_path: Path) -> None:
+    def restore_one() -> object:
+        restore = start(b"target")
+        with restore.target, restore.placer as placer:
+            assert placer.place_file(entry(b"a", mode=0o2755), [], Owner(0, 1234))
+            assert placer.place_file(entry(b"mine"), [], Owner(NOBODY, 0))
+            return [(finding.what.split(":")[0], finding.subject) for finding in restore.shortfalls.findings()]
+
+    assert in_child(restore_one, in_home_of_nobody(tmp_path / "home", groups=[1234])) == [
+        ("owner", "a"),
+        ("setuid and setgid", "a"),
+        ("group", "mine"),
+    ]
+    found = (tmp_path / "home" / "target" / "a").stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (NOBODY, 1234, 0o755)
 
 
 # Hostile manifests and hostile neighbours
@@ -942,11 +1220,12 @@ def test_without_root_nothing_is_silent_and_setuid_is_dropped(tmp_path: Path) ->
     assert isinstance(findings, list)
     assert {(finding.code, finding.what.split(":")[0]) for finding in findings} == {
         (Code.METADATA_NOT_SET, "owner"),
+        (Code.METADATA_NOT_SET, "group"),
         (Code.METADATA_NOT_SET, "setuid and setgid"),
         (Code.METADATA_NOT_SET, "extended attributes trusted.*"),
         (Code.DEVICE_NOT_MADE, "device node"),
     }
-    assert len(findings) == 4
+    assert len(findings) == 5
     assert "3 paths" in next(finding.what for finding in findings if finding.what.startswith("owner"))
     assert all("root" in finding.action for finding in findings)
     target = tmp_path / "home" / "target"

@@ -36,7 +36,7 @@ from safebackup.repository.history import ADOPTED
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.repository import bind
 from safebackup.repository.runtime import SOFTWARE
-from safebackup.repository.writing import Writer
+from safebackup.repository.writing import Writer, worker_count
 
 FINDINGS_KEPT = 1000
 _PASSES_MAX = 5
@@ -104,8 +104,11 @@ def back_up(
         ConflictError: the run slept so long that it was declared dead; nothing of it counts.
     """
     wanted = source_of(source)
-    if not 1 <= level <= 19:
-        raise ConfigurationError(f"level={level} is no zstd level", hint="Give a level from 1 to 19; 3 is the default.")
+    if not isinstance(into, Repository):
+        raise ConfigurationError(
+            f"into={into!r} is no repository", hint="Open one first: Repository.open(url, key=…), or create it."
+        )
+    workers, tags, level = worker_count(workers), _require_tags(tags), _require_level(level)
     _refuse_own_repository(wanted, into)
     clock = into.runtime.clock
     began = clock.monotonic()
@@ -116,9 +119,9 @@ def back_up(
         run=run,
         source=wanted,
         parent=_parent(run, wanted, parent),
-        tags=tuple(tags),
+        tags=tags,
         level=level,
-        workers=workers or max(2, os.cpu_count() or 2),
+        workers=workers,
         callback=callback or NoOpCallback(),
         observer=observer,
     )
@@ -263,6 +266,7 @@ class _Backup:
                     findings=rows_of(findings.kept),
                     findings_total=findings.total,
                     dooms=dooms,
+                    suspects=tuple(sorted(run.index.suspects)),
                     heads=run.heads,
                     configurations=configurations,
                     software=SOFTWARE,
@@ -271,10 +275,21 @@ class _Backup:
             )
             return bodies[-1]
 
-        safe_dooms = run.start_dooms
+        # Chunks found during the run lie outside of what was known at its start; those taken over from the parent
+        # lie outside of what its writer knew.
+        safe_dooms, safe_suspects = run.start_dooms, run.history.damaged_packs
         if self.parent:
             safe_dooms &= frozenset(self.parent[1].dooms)
-        name = commit(run, writer, stored.trees, describe, safe_dooms=safe_dooms, observer=self.observer)
+            safe_suspects &= frozenset(self.parent[1].suspects)
+        name = commit(
+            run,
+            writer,
+            stored.trees,
+            describe,
+            safe_dooms=safe_dooms,
+            safe_suspects=safe_suspects,
+            observer=self.observer,
+        )
         return name, bodies[-1]
 
     def _conclude(self, writer: Writer, name: str, body: SnapshotBody, interrupted: frozenset[bytes]) -> None:
@@ -309,6 +324,19 @@ class _Stored:
     removed: int
     complete: bool
     roots: tuple[tuple[bytes, bytes], ...]
+
+
+def _require_level(level: object) -> int:
+    if not isinstance(level, int) or isinstance(level, bool) or not 1 <= level <= 19:
+        raise ConfigurationError(f"level={level!r} is no zstd level", hint="Give 1 to 19; 3 is the default.")
+    return level
+
+
+def _require_tags(tags: object) -> tuple[str, ...]:
+    found = tuple(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | bytes) else None
+    if found is None or not all(isinstance(tag, str) for tag in found):
+        raise ConfigurationError(f"tags={tags!r} is no list of texts", hint='For example tags=["before-upgrade"].')
+    return found
 
 
 def rows_of(findings: Iterable[Finding]) -> tuple[FindingRow, ...]:
@@ -369,6 +397,14 @@ def _parent_damaged(problem: SafeBackupError) -> Finding:
 def _refuse_own_repository(source: Source, repository: Repository) -> None:
     scheme, _, path = repository.url.partition("://")
     local = repository.url if not path else path if scheme in ("file", "local") else ""
+    roots = [os.path.realpath(root.path) for root in source.roots()]
+    home = os.fsencode(os.path.realpath(local)) if local else b""
+    if local and any(root == home or root.startswith(home + b"/") for root in roots):
+        raise RefusedError(
+            f"the source {printable(roots[0])} lies inside of the repository {repository.url}",
+            code=Code.REPOSITORY_IN_SOURCE,
+            hint="Name what you want to protect; a repository is copied by replication, not by a backup of itself.",
+        )
     if local and source.contains(local):
         raise RefusedError(
             f"the repository {repository.url} lies inside of the source {printable(source.roots()[0].path)}",

@@ -20,7 +20,6 @@ from safebackup.format.manifest import (
     Segment,
     TreeBuilder,
     path_key,
-    time_to_stored,
 )
 from safebackup.format.objects import encode
 from safebackup.format.records import SnapshotBody
@@ -105,9 +104,7 @@ class Previous:
 
     def _read(self, manifests: Manifests, parent: SnapshotBody) -> Iterator[KnownSegment]:
         try:
-            for ref, evidence_ref in zip(
-                manifests.refs(parent.manifest), manifests.refs(parent.evidence), strict=True
-            ):
+            for ref, evidence_ref in zip(manifests.refs(parent.manifest), manifests.refs(parent.evidence), strict=True):
                 try:
                     segment, evidence = manifests.segment(ref), manifests.evidence(evidence_ref)
                     require_same_shape(segment, evidence)
@@ -156,7 +153,7 @@ class ManifestBuilder:
         self,
         entry: Entry,
         *,
-        ctime: int,
+        ctime: int | bytes,
         inode: int,
         young: bool,
         known: Known | None,
@@ -179,7 +176,7 @@ class ManifestBuilder:
         ):
             segment.repeats = None
         segment.entries.append(entry)
-        segment.ctimes.append(time_to_stored(ctime))
+        segment.ctimes.append(ctime)
         segment.inodes.append(inode)
         if young:
             segment.young.append(number)

@@ -1,8 +1,9 @@
 """The pipeline: scan → compare → read → cut → hash → compress → pack, overlapping, in bounded memory.
 
-The run's own thread scans, compares with the parent and keeps everything in manifest order. Workers read small
-files in batches, hash and compress. What is under way is bounded by `_BYTES_IN_FLIGHT`; results are taken in the order
-in which they were asked for, so that the same tree gives the same manifest.
+The run's own thread scans, compares with the parent, reads, and keeps everything in manifest order. It alone reads
+small files: a few short system calls each, for which several threads would only wait for the interpreter's lock.
+Workers do what takes long and lets that lock go: hashing and compressing about 1 MiB at a time, sealing, checking
+and storing packs. What is under way is bounded; results are taken in the order in which they were asked for.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 
 import attrs
 from fsspec.callbacks import Callback
 
 from safebackup.backup.merging import Known, ManifestBuilder, Previous
 from safebackup.backup.metadata import HardLinks, data_extents, may_have_holes, read_target, read_xattrs
-from safebackup.backup.reading import GONE, BecameLargeError, WholeFile, open_file, read_whole, unchanged
+from safebackup.backup.reading import GONE, BecameLargeError, open_file, read_whole, unchanged
 from safebackup.backup.scanning import Found
 from safebackup.backup.source import Evidence
 from safebackup.clock import Clock
@@ -31,8 +31,7 @@ from safebackup.format.pack import EncodedFrame
 from safebackup.repository.writing import FRAME_BYTES, Writer
 
 YOUNG_NANOSECONDS = 2_000_000_000
-_BATCH_FILES = 256
-_QUEUE_MAX = 8 * _BATCH_FILES
+_QUEUE_MAX = 2048
 _WINDOW_BYTES = 8 << 20
 _BYTES_IN_FLIGHT = 24 << 20
 _LARGE_TRIES = 2
@@ -78,6 +77,13 @@ class _Item:
     torn: bool = False
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     reading: _LargeRead | None = None
+
+    def evidence(self) -> tuple[int | bytes, int]:
+        """The ctime and inode that the content was read with: now, or when the parent read it."""
+        if self.status is not None:
+            return time_to_stored(self.status.st_ctime_ns), self.status.st_ino
+        assert self.known is not None
+        return self.known.segment.ctimes[self.known.number], self.known.segment.inodes[self.known.number]
 
 
 @attrs.define(eq=False)
@@ -131,15 +137,13 @@ class Pipeline:
         self._queue: deque[_Item] = deque()
         self._jobs: deque[_Job] = deque()
         self._flying_bytes = 0
-        self._batch: list[_Item] = []
-        self._batch_bytes = 0
 
     def add(self, found: Found) -> None:
         """Take the next path of the scan."""
         path, _, status = found
         item = _Item(found, self._links.group(path, status) or None, self._previous.at(path))
         if (known := item.known) is not None and self._is_unchanged(item):
-            item.entry, item.status, item.same = known.entry, status, True
+            item.entry, item.same = known.entry, True
         else:
             item.had_parent, item.asked = known is not None, self._clock.now()
             if stat.S_ISREG(status.st_mode):
@@ -151,7 +155,6 @@ class Pipeline:
 
     def finish(self) -> None:
         """Wait for everything under way."""
-        self._send_batch()
         while self._jobs:
             self._harvest()
         self._drain()
@@ -241,7 +244,7 @@ class Pipeline:
         if known is not None and entry == known.entry:
             segment, number = known.segment, known.number
             item.same = (
-                segment.ctimes[number] == status.st_ctime_ns
+                segment.ctimes[number] == time_to_stored(status.st_ctime_ns)
                 and segment.inodes[number] == status.st_ino
                 and (number in segment.young) == item.young
             )
@@ -257,44 +260,30 @@ class Pipeline:
         if size > self._chunker.bytes_min or (size > _SPARSE_BYTES_MIN and may_have_holes(status)):
             self._store_large(item)
             return
-        self._batch.append(item)
-        self._batch_bytes += size
-        if self._batch_bytes >= FRAME_BYTES or len(self._batch) >= _BATCH_FILES:
-            self._send_batch()
-
-    def _send_batch(self) -> None:
-        if not self._batch:
+        try:
+            whole = read_whole(item.found.absolute, status, most=self._chunker.bytes_min)
+        except BecameLargeError:
+            self._store_large(item)
             return
-        batch, size = self._batch, self._batch_bytes
-        self._batch, self._batch_bytes = [], 0
-        future = self._writer.submit(_read_batch, self._writer, [item.found for item in batch], self._chunker.bytes_min)
-        self._start(future, size, lambda: self._take_batch(batch, future.result()))
+        except OSError as error:
+            self._drop(item, error)
+            return
+        item.torn, item.xattrs = whole.torn, whole.xattrs
+        if whole.xattrs_error is not None:
+            self._metadata_unreadable(item, whole.xattrs_error)
+        data = whole.data
+        self._settle_file(item, whole.status, [(self._writer.put_data(data), len(data))] if data else [])
 
-    def _start(self, future: Future[_BatchResult] | Future[_GroupResult], size: int, done: Callable[[], None]) -> None:
+    def _start(self, size: int, done: Callable[[], None]) -> None:
         self._jobs.append(_Job(size, done))
         self._flying_bytes += size
-        while self._flying_bytes > _BYTES_IN_FLIGHT or len(self._jobs) > 64:
+        while self._flying_bytes > _BYTES_IN_FLIGHT:
             self._harvest()
 
     def _harvest(self) -> None:
         job = self._jobs.popleft()
         job.done()
         self._flying_bytes -= job.size_bytes
-
-    def _take_batch(self, batch: Sequence[_Item], result: _BatchResult) -> None:
-        if result.frame is not None:
-            self._writer.add_frame(result.frame)
-        for item, outcome in zip(batch, result.files, strict=True):
-            if isinstance(outcome, OSError):
-                self._drop(item, outcome)
-            elif isinstance(outcome, BecameLargeError):
-                self._store_large(item)
-            else:
-                chunk_id, whole = outcome
-                item.torn, item.xattrs = whole.torn, whole.xattrs
-                if whole.xattrs_error is not None:
-                    self._metadata_unreadable(item, whole.xattrs_error)
-                self._settle_file(item, whole.status, [] if chunk_id is None else [(chunk_id, whole.size)])
 
     def _settle_file(self, item: _Item, status: os.stat_result, extents: Sequence[Extent]) -> None:
         self.counts.read_bytes += sum(length for chunk, length in extents if chunk is not None)
@@ -303,7 +292,7 @@ class Pipeline:
                 Finding(
                     code=Code.PATH_TORN,
                     severity=Severity.WARNING,
-                    what=f'"{printable(item.found.path)}" kept changing while it was read; what was stored may mix its states',
+                    what=f'"{printable(item.found.path)}" kept changing while it was read; the copy may mix its states',
                     action="Back it up while nobody writes to it: from a file-system snapshot, or from a dump.",
                     subject=printable(item.found.path),
                 )
@@ -415,7 +404,7 @@ class Pipeline:
             piece.extend(result.extents)
             self._piece_done(item, reading)
 
-        self._start(future, size_bytes, take)
+        self._start(size_bytes, take)
 
     # Results in order
 
@@ -428,12 +417,11 @@ class Pipeline:
                     self._emit(item)
             if len(queue) <= _QUEUE_MAX:
                 return
-            self._send_batch()
             self._harvest()
 
     def _emit(self, item: _Item) -> None:
-        entry, status = item.entry, item.status
-        assert entry is not None and status is not None
+        entry = item.entry
+        assert entry is not None
         counts = self.counts
         counts.entries += 1
         if entry.kind == EntryKind.FILE:
@@ -446,10 +434,11 @@ class Pipeline:
             else:
                 counts.files_new += 1
             self._callback.relative_update(entry.size)
+        ctime, inode = item.evidence()
         self._builder.add(
             entry,
-            ctime=status.st_ctime_ns,
-            inode=status.st_ino,
+            ctime=ctime,
+            inode=inode,
             young=item.young,
             known=item.known,
             same_evidence=item.same,
@@ -479,7 +468,7 @@ class Pipeline:
             Finding(
                 code=Code.METADATA_UNREADABLE,
                 severity=Severity.ERROR,
-                what=f'the extended attributes of "{subject}" could not be read: {error.strerror} (errno {error.errno})',
+                what=f'the attributes of "{subject}" could not be read: {error.strerror} (errno {error.errno})',
                 action="Let the user of the backup read them; then back up again.",
                 subject=subject,
             )
@@ -487,48 +476,9 @@ class Pipeline:
 
 
 @attrs.frozen(eq=False)
-class _ReadFile:
-    """What is left of a small file once its content is in a frame."""
-
-    size: int
-    status: os.stat_result
-    torn: bool
-    xattrs: tuple[tuple[bytes, bytes], ...]
-    xattrs_error: OSError | None
-
-
-@attrs.frozen(eq=False)
-class _BatchResult:
-    files: list[tuple[bytes | None, _ReadFile] | OSError | BecameLargeError]
-    frame: EncodedFrame | None
-
-
-@attrs.frozen(eq=False)
 class _GroupResult:
     extents: list[Extent]
     frame: EncodedFrame | None
-
-
-def _read_batch(writer: Writer, batch: list[Found], most: int) -> _BatchResult:
-    files: list[tuple[bytes | None, _ReadFile] | OSError | BecameLargeError] = []
-    chunks = []
-    for _, absolute, status in batch:
-        try:
-            whole = read_whole(absolute, status, most=most)
-        except (OSError, BecameLargeError) as error:
-            files.append(error)
-            continue
-        chunk_id = None
-        if whole.data:
-            chunk_id = writer.ids.data(whole.data)
-            if writer.claim(chunk_id):
-                chunks.append((chunk_id, whole.data))
-        files.append((chunk_id, _without_data(whole)))
-    return _BatchResult(files, writer.encode(chunks) if chunks else None)
-
-
-def _without_data(whole: WholeFile) -> _ReadFile:
-    return _ReadFile(len(whole.data), whole.status, whole.torn, whole.xattrs, whole.xattrs_error)
 
 
 def _encode_group(writer: Writer, group: list[memoryview]) -> _GroupResult:

@@ -67,12 +67,12 @@ def read_whole(absolute: bytes, found: os.stat_result, *, most: int) -> WholeFil
             data = _read(handle, expected.st_size + 1)
             status = os.fstat(handle)
             if len(data) == status.st_size and unchanged(expected, status):
-                return WholeFile(data, status, False, *_xattrs(handle))  # noqa: FBT003
+                return WholeFile(data, status, False, *_xattrs(handle))
         os.lseek(handle, 0, os.SEEK_SET)
         data = _read(handle, most + 2)  # /proc has files of "0 bytes" with content, so the end is where reading ends
         if len(data) > most:
             raise BecameLargeError
-        return WholeFile(data, os.fstat(handle), True, *_xattrs(handle))  # noqa: FBT003
+        return WholeFile(data, os.fstat(handle), True, *_xattrs(handle))
     finally:
         os.close(handle)
 

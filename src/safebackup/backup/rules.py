@@ -2,11 +2,10 @@
 
 The last line that matches a path decides about it, and a directory that is left out takes all beneath it along.
 So that a walk can stop at such a directory, a line has to be held against each path itself, directories included.
-pathspec decides about whole file paths instead: asked about directories, it leaves out `src/` for the lines
-`*`, `!*/`, `!*.py`, and the files that the caller wanted with it. Hence the short translation in this module;
-the tests hold it against pathspec where the two questions are the same.
+pathspec translates each line; why its verdict on a whole set of lines is not asked is decision 0003.
 
-Beyond gitignore: a line that can never match anything is refused, since in a backup nobody would notice the mistake.
+Beyond gitignore: a line that can never match anything, or that pathspec and git read differently, is refused, since
+in a backup nobody would notice the mistake.
 """
 
 from __future__ import annotations
@@ -21,7 +20,10 @@ from safebackup.errors import ConfigurationError
 
 NOT_INCLUDED = "not included"
 
-_ANY_FOLDERS = "(?:.*/)?"
+# An escaped character, or brackets that git, pathspec and Python's regular expressions read alike.
+_READ_ALIKE = re.compile(r"\\[^/]|\[[!^]?+\]?+(?:(?!--|&&|\|\||~~)[^]\[\\/])*\]")
+# In an expression of pathspec: an escaped character, or the start of brackets that a line wrote.
+_ESCAPED_OR_BRACKET = re.compile(r"(\\.)|\[(?!\^/\])", re.DOTALL)
 
 
 @attrs.frozen
@@ -104,7 +106,8 @@ def _compiled(option: str, lines: Iterable[str]) -> _Lines:
         if not pattern or pattern.startswith("#"):
             continue
         try:
-            expression = _translated(pattern.removeprefix("!"))
+            _refuse_mistakes(pattern)
+            expression = _translated(pattern)
             re.compile(expression)
         except (ValueError, re.error) as error:
             raise ConfigurationError(
@@ -126,73 +129,43 @@ def _without_trailing_spaces(line: str) -> str:
     return kept + " " if backslashes % 2 and len(kept) < len(line) else kept
 
 
-def _translated(pattern: str) -> str:
-    """The regular expression of one line without its `!`, for paths of which directories end with `/`."""
-    ending = "/" if pattern.endswith("/") else "/?"
-    body = pattern.removesuffix("/")
-    anchored = "/" in body
-    parts = body.removeprefix("/").split("/")
+def _refuse_mistakes(pattern: str) -> None:
+    """Refuse a line that can never match, or that pathspec reads otherwise than git."""
+    parts = pattern.removeprefix("!").removesuffix("/").removeprefix("/").split("/")
     if not all(parts):
         raise ValueError("a part of it is empty, so that it matches no path")
     if {".", ".."} & set(parts):
         raise ValueError('"." and ".." match no path: lines are relative to the source')
-    if not anchored:
-        return _ANY_FOLDERS + _part(parts[0]) + ending
-    expression = ""
-    for number, part in enumerate(parts, 1):
-        if part == "**":
-            expression += ".+" if number == len(parts) else _ANY_FOLDERS
-        else:
-            expression += _part(part) + ("/" if number < len(parts) else "")
-    return expression + ending
+    if pattern != pattern.rstrip() and not pattern.endswith("\\ "):
+        raise ValueError("it ends with white space other than spaces: if a name does so, write ? for it")
+    unclear = _READ_ALIKE.sub("", pattern)
+    if "[" in unclear:
+        raise ValueError(
+            'a "[" needs its "]" in the same part, and between them no "[", "\\", "--", "&&", "||" or "~~"; '
+            "for a class such as [[:alpha:]] write [a-zA-Z]"
+        )
+    if "\\" in unclear:
+        raise ValueError("a part of it ends with a backslash that escapes nothing")
 
 
-def _part(glob: str) -> str:
-    """The regular expression of what stands between two slashes."""
-    if not glob.strip("*"):
-        return "[^/]+"
-    expression, at = "", 0
-    while at < len(glob):
-        character = glob[at]
-        at += 1
-        if character == "*":
-            expression += "[^/]*"
-        elif character == "?":
-            expression += "[^/]"
-        elif character == "[":
-            members, at = _bracket(glob, at)
-            expression += members
-        elif character == "\\":
-            if at == len(glob):
-                raise ValueError("it ends with a backslash that escapes nothing")
-            expression += re.escape(glob[at])
-            at += 1
-        else:
-            expression += re.escape(character)
-    return expression
+def _translated(pattern: str) -> str:
+    """The regular expression of one line, for whole paths of which directories end with `/`.
 
+    pathspec's expressions are meant for a search, which also finds what lies beneath a match. Held against a whole
+    path they mean just that path, except where a line closes with stars: `x/**` becomes the same as `x/`, and `*`
+    becomes "any character". So `**/?*` and `?*` take their place, which mean what git means by them.
+    """
+    # Imported late, so that a source without lines does not pay for it.
+    from pathspec.patterns.gitignore.basic import GitIgnoreBasicPattern
 
-def _bracket(glob: str, start: int) -> tuple[str, int]:
-    """The regular expression of `[...]`, whose first character is at `start`, and where it ends."""
-    negated = glob[start : start + 1] in ("!", "^")
-    at = first = start + negated
-    members = ""
-    while at < len(glob):
-        character = glob[at]
-        if character == "]" and at > first:
-            # A range such as [+-9] spans the slash, which no bracket may match.
-            return (f"[^/{members}]" if negated else f"(?!/)[{members}]"), at + 1
-        if glob.startswith("[:", at):
-            raise ValueError("classes such as [:alpha:] are not supported: write [a-zA-Z]")
-        if character == "\\" and at + 1 < len(glob):
-            at += 1
-            members += "\\" + glob[at] if not glob[at].isalnum() else glob[at]
-        elif character == "-":
-            members += "-" if first < at and glob[at + 1 : at + 2] not in ("]", "") else "\\-"
-        else:
-            members += re.escape(character)
-        at += 1
-    raise ValueError('a "[" has no "]" in the same part')
+    spelt = re.sub(r"\*{3,}", "**", pattern)
+    spelt = re.sub(r"(^!?|/)\*\*(/?)\Z", r"\1**/*\2", spelt)
+    spelt = re.sub(r"(^!?|/)\*(/?)\Z", r"\1?*\2", spelt)
+    expression, _include = GitIgnoreBasicPattern.pattern_to_regex(spelt)
+    if expression is None:
+        raise ValueError("pathspec makes nothing of it")
+    # In git no brackets match a slash; in pathspec [!a] and [+-9] do.
+    return _ESCAPED_OR_BRACKET.sub(lambda match: match[1] or "(?!/)[", expression)
 
 
 def _refuse_vain_exceptions(exclude: _Lines) -> None:

@@ -64,7 +64,7 @@ class Source:
     evidence: Evidence
     allow_empty: bool
 
-    def __init__(  # noqa: PLR0913  a declaration's options, all by keyword
+    def __init__(
         self,
         *paths: AnyPath,
         name: str = "",

@@ -24,7 +24,7 @@ REPOSITORY_ID_BYTES = 16
 # Bounds for hostile input: a reader refuses to allocate more than these.
 FRAME_BYTES_MAX = 16 << 20
 OBJECT_BYTES_MAX = 256 << 20
-TABLE_BYTES_MAX = 64 << 20
+TABLE_BYTES_MAX = 32 << 20
 
 _LAYOUT = struct.Struct(">8sBBBBHHI4x16s32sQQ")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
+from itertools import pairwise
 
 import attrs
 import msgspec
@@ -128,7 +129,7 @@ class PathHash:
     key: bytes = attrs.field(repr=False)
 
     def rank(self, path: bytes) -> int:
-        """0: begins nothing. 1: a segment. 2: also a node that lists segments. 3: also one above, …"""
+        """What it begins: 0 nothing, 1 a segment, 2 also a node that lists segments, 3 also one above, and so on."""
         value = int.from_bytes(blake3(path, key=self.key).digest(length=8), "big")
         if value & ((1 << SEGMENT_BITS) - 1):
             return 0
@@ -200,36 +201,51 @@ def read_refs(fetch: Fetch, tree: TreeRef, *, start: bytes = b"", end: bytes | N
     """
     if not 1 <= tree.level <= TREE_LEVELS_MAX:
         raise _malformed(f"a tree has {tree.level} levels")
-    yield from _read_level(fetch, NodeRef(b"", 0, 0, tree.chunk, tree.chunk_bytes), tree.level, start, end)
-
-
-def _read_level(fetch: Fetch, ref: NodeRef, level: int, start: bytes, end: bytes | None) -> Iterator[NodeRef]:
-    if level == 0:
-        yield ref
-        return
-    children = decode(fetch(ref.chunk, ref.chunk_bytes), list[NodeRef], name="a manifest node")
-    if not children:
-        raise _malformed("a manifest node is empty")
-    keys = [path_key(child.first) for child in children]
-    if any(left >= right for left, right in zip(keys, keys[1:], strict=False)):
-        raise _malformed("a manifest node is out of order")
-    for number, child in enumerate(children):
-        if end is not None and keys[number] >= end:
-            return
-        if number + 1 < len(keys) and keys[number + 1] <= start:
-            continue
-        yield from _read_level(fetch, child, level - 1, start, end)
+    for level, ref in _walk(fetch, tree, start, end):
+        if level == 0:
+            yield ref
 
 
 def read_nodes(fetch: Fetch, tree: TreeRef) -> Iterator[tuple[bytes, int]]:
     """Every metadata chunk of a tree, nodes and segments alike, as id and length."""
-    stack = [(tree.chunk, tree.chunk_bytes, tree.level)]
+    for _, ref in _walk(fetch, tree, b"", None):
+        yield ref.chunk, ref.chunk_bytes
+
+
+def _walk(fetch: Fetch, tree: TreeRef, start: bytes, end: bytes | None) -> Iterator[tuple[int, NodeRef]]:
+    """Nodes and segments with their levels, a node before what it lists.
+
+    What a node lists must lie between its own first path and that of the node behind it, so that nothing can be
+    listed twice: a hostile tree costs no more than its chunks.
+    """
+    root = NodeRef(b"", 0, 0, tree.chunk, tree.chunk_bytes)
+    stack: list[tuple[int, NodeRef, bytes | None]] = [(tree.level, root, None)]
     while stack:
-        chunk, chunk_bytes, level = stack.pop()
-        yield chunk, chunk_bytes
-        if level > 0:
-            children = decode(fetch(chunk, chunk_bytes), list[NodeRef], name="a manifest node")
-            stack.extend((child.chunk, child.chunk_bytes, level - 1) for child in reversed(children))
+        level, ref, behind = stack.pop()
+        yield level, ref
+        if level == 0:
+            continue
+        children = decode(fetch(ref.chunk, ref.chunk_bytes), list[NodeRef], name="a manifest node")
+        keys = [path_key(child.first) for child in children]
+        if not children or (ref is not root and children[0].first != ref.first):
+            raise _malformed("a manifest node does not begin where it is said to")
+        if any(left >= right for left, right in pairwise([*keys, behind] if behind is not None else keys)):
+            raise _malformed("a manifest node is out of order")
+        listed = []
+        for child, key, after in zip(children, keys, [*keys[1:], behind], strict=True):
+            if (end is None or key < end) and (after is None or after > start):
+                listed.append((level - 1, child, after))
+        stack.extend(reversed(listed))
+
+
+def require_plain(path: bytes) -> None:
+    """Check that a path is relative and has no empty, `.` or `..` component.
+
+    Raises:
+        IntegrityError: it has.
+    """
+    if path and (b"\0" in path or not {b"", b".", b".."}.isdisjoint(path.split(b"/"))):
+        raise _unsafe(path, "it is not a plain relative path")
 
 
 class PathChecker:
@@ -269,15 +285,22 @@ class PathChecker:
             directories.append(path)
 
 
-def read_segment(data: Buffer) -> Segment:
-    """The entries of a segment chunk, their shapes checked.
+def read_segment(data: Buffer, ref: NodeRef) -> Segment:
+    """The entries of a segment chunk, their shapes checked, and that they are what `ref` says.
 
     Raises:
         IntegrityError: it is malformed.
     """
     segment = decode(data, Segment, name="a manifest segment")
+    first = segment.entries[0].path if segment.entries else b""
+    if (len(segment.entries), first) != (ref.entries, ref.first) or not (segment.entries or ref.first == b""):
+        raise _malformed(f"a segment of {len(segment.entries)} entries is listed with {ref.entries}")
     for entry in segment.entries:
-        if not 1 <= entry.kind <= EntryKind.BLOCK_DEVICE or not 0 <= entry.mode <= 0o7777 or entry.size < 0:
+        if (
+            not 1 <= entry.kind <= EntryKind.BLOCK_DEVICE
+            or not 0 <= entry.mode <= 0o7777
+            or not 0 <= entry.size < 1 << 63
+        ):
             raise _malformed(f"{printable(entry.path)}: kind {entry.kind}, mode {entry.mode:o}, {entry.size} bytes")
         if entry.kind == EntryKind.SYMLINK and not entry.target:
             raise _malformed(f"{printable(entry.path)} is a symbolic link to nowhere")
@@ -370,10 +393,12 @@ def _read_extents(content: list[int | bytes | None], fetch: Fetch, level_max: in
             yield from _read_extents(decode(fetch(chunk, length), shape, name="a node of extents"), fetch, level - 1)
 
 
-def content_nodes(content: Content, fetch: Fetch) -> Iterator[tuple[bytes, int]]:
+def content_nodes(content: Content, fetch: Fetch, *, level_max: int = TREE_LEVELS_MAX) -> Iterator[tuple[bytes, int]]:
     """The metadata chunks that list an entry's extents, as id and length; none for most files."""
     if not isinstance(content, list) or not content or not isinstance(content[0], int) or content[0] < 1:
         return
+    if content[0] > level_max:
+        raise _malformed("a list of extents is too deep")
     for start in range(1, len(content) - 2, 3):
         chunk, length = content[start], content[start + 1]
         if not isinstance(chunk, bytes) or not isinstance(length, int):
@@ -381,7 +406,7 @@ def content_nodes(content: Content, fetch: Fetch) -> Iterator[tuple[bytes, int]]
         yield chunk, length
         if content[0] > 1:
             child = decode(fetch(chunk, length), list[int | bytes | None], name="a node of extents")
-            yield from content_nodes(child, fetch)
+            yield from content_nodes(child, fetch, level_max=content[0] - 1)
 
 
 def _malformed(why: str) -> IntegrityError:

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 import zstandard
 
+from safebackup.errors import Code, IntegrityError
 from safebackup.format.compressing import LEVEL_DEFAULT, Codec, decompress
 from safebackup.format.header import (
     HEADER_BYTES,
@@ -28,7 +29,6 @@ from safebackup.format.header import (
     object_name,
     parse_header,
 )
-from safebackup.errors import Code, IntegrityError
 from safebackup.format.sealing import TABLE_ORDINAL, TAG_BYTES, Buffer, Keyring, Seal, seal_for
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ def open_table(seal: Seal, sealed: Buffer, shape: type[T], *, name: str) -> T:
 
 
 def build_record(identity: Identity, kind: Kind, body: object, *, salt: bytes, tier: int = 0) -> StoredObject:
-    """An object without frames: a snapshot, an intent, a journal record, …"""
+    """An object without frames: a snapshot, an intent, a journal record and so on."""
     return build_object(identity, kind, salt=salt, frames=(), table=body, tier=tier)
 
 

@@ -101,7 +101,9 @@ class SnapshotBody(msgspec.Struct, frozen=True, kw_only=True):
     excluded: dict[str, int]  # rule, number of paths
     findings: tuple[FindingRow, ...]
     findings_total: int
-    dooms: tuple[str, ...]  # seen before it was put; everything it needs lies outside of them
+    # Seen before it was put; everything that it needs has a place outside of both.
+    dooms: tuple[str, ...]
+    suspects: tuple[str, ...]  # packs that a verification had found damaged
     heads: tuple[str, ...]  # of the journal, as the writer saw them
     configurations: tuple[str, ...]
     software: str
@@ -144,6 +146,7 @@ class JournalBody(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     heads: tuple[str, ...]
     snapshots: tuple[str, ...]
+    damaged: tuple[str, ...] = ()  # packs; writers trust them no more
     findings: tuple[FindingRow, ...] = ()
     facts: dict[str, str | int | bool] = {}
     software: str = ""

@@ -37,6 +37,7 @@ from safebackup.recovery.placing import (
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
+from safebackup.repository.writing import worker_count
 
 WINDOW_ENTRIES = 4096
 WINDOW_BYTES = 64 << 20
@@ -90,7 +91,12 @@ def restore(
         StorageError: the store could not be read or the target could not be written.
         IntegrityError: the manifest itself is damaged or hostile.
     """
+    if not isinstance(snapshot, Snapshot):
+        raise ConfigurationError(
+            f"{type(snapshot).__name__} is no snapshot", hint="Ask for one: Repository.open(…).snapshot()."
+        )
     repository = snapshot.require_repository()
+    workers = worker_count(workers)
     target = _target_path(to)
     _refuse_repository(target, repository)
     clock = repository.runtime.clock
@@ -111,7 +117,7 @@ def restore(
     if dry_run:
         work.rehearse(plan)
     else:
-        work.perform(plan, target, workers or max(2, os.cpu_count() or 2))
+        work.perform(plan, target, workers)
     report = RestoreReport(
         snapshot=snapshot,
         target=printable(target),
@@ -129,8 +135,14 @@ def restore(
     return report
 
 
+def _as_path(path: object, what: str) -> bytes:
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise ConfigurationError(f"{what} is {path!r}, which is no path", hint="Paths are str, bytes or os.PathLike.")
+    return os.fsencode(path)
+
+
 def _target_path(to: AnyPath) -> bytes:
-    path = os.fsencode(to)
+    path = _as_path(to, "the target")
     if path.startswith(b"file://"):
         path = path[len(b"file://") :]
     if b"://" in path:
@@ -162,7 +174,9 @@ def _choice(kind: type[Choice], value: str, name: str) -> Choice:
         return kind(value)
     except ValueError:
         known = ", ".join(repr(str(one)) for one in kind)
-        raise ConfigurationError(f"{name}={value!r} is none of {known}") from None
+        raise ConfigurationError(
+            f"{name}={value!r} is none of {known}", hint=f"Leave {name} out, or write one of them."
+        ) from None
 
 
 @attrs.frozen
@@ -195,7 +209,9 @@ class _Selection:
                     yield _Selected(entry, segment)
 
     def _resolve(self, snapshot: Snapshot, paths: Iterable[AnyPath]) -> list[bytes]:
-        wanted = sorted({os.fsencode(path).strip(b"/") for path in paths}, key=path_key)
+        if not isinstance(paths, Iterable):
+            raise ConfigurationError(f"paths={paths!r} is no list of paths", hint='For example paths=["etc/hosts"].')
+        wanted = sorted({_as_path(path, "one of paths").strip(b"/") for path in paths}, key=path_key)
         if not wanted:
             raise ConfigurationError("paths is empty: nothing was selected", hint="Leave it out to restore everything.")
         chosen: list[bytes] = []
@@ -331,8 +347,8 @@ class _Restore:
         """Whether this is a further name of a file whose first name was restored before, with the same content."""
         assert entry.link is not None
         leader = leaders.setdefault(entry.link, entry)
-        same = leader.kind == entry.kind and leader.size == entry.size and leader.content == entry.content
-        return leader is not entry and same
+        facts = [(one.kind, one.size, one.content, one.target, one.device) for one in (leader, entry)]
+        return leader is not entry and facts[0] == facts[1]
 
     def _take_file(self, window: _Window, entry: Entry, owner: Owner) -> None:
         if entry.content is None or isinstance(entry.content, bytes):
@@ -452,7 +468,7 @@ class _Crew:
         place = self.placer().place_symlink if entry.kind == EntryKind.SYMLINK else self.placer().place_special
         self._placed(entry, place(entry, owner))
 
-    def _placed(self, entry: Entry, placed: bool) -> None:  # noqa: FBT001
+    def _placed(self, entry: Entry, placed: bool) -> None:
         if placed and entry.link is not None:
             self._leaders_placed.add(entry.path)
 

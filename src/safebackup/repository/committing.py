@@ -78,6 +78,7 @@ class Run:
         repository.configurations.require("write")
         history = repository.history()  # snapshots before indexes (I3)
         index = ChunkIndex(repository.store, repository.identity)
+        index.suspects.update(history.damaged_packs)
         return cls(
             id=repository.runtime.random(16),
             repository=repository,
@@ -102,18 +103,19 @@ def commit(
     describe: Callable[[tuple[str, ...], tuple[str, ...]], SnapshotBody],
     *,
     safe_dooms: frozenset[str],
+    safe_suspects: frozenset[str],
     observer: Observer = ignore,
 ) -> str:
     """Publish a snapshot of `trees`; its name. `describe` is given the dooms and configurations that were seen.
 
-    Everything that `trees` need lies outside the packs of `safe_dooms`.
+    Everything that `trees` need has a place outside the packs of `safe_dooms` and `safe_suspects`.
 
     Raises:
         ChunksLostError: something needed is gone and must be read from the source again; nothing was published.
         ConflictError: the run was declared dead while it slept; nothing of it counts.
         StorageError: something could not be stored; nothing was published.
     """
-    _secure(run, writer, trees, safe_dooms, observer)
+    _secure(run, writer, trees, safe_dooms, safe_suspects, observer)
     configurations = read_configurations(run.repository.store)
     configurations.require("write")
     body = describe(tuple(sorted(run.index.dooms)), tuple(sorted(configurations.records)))
@@ -124,7 +126,14 @@ def commit(
     return snapshot.name
 
 
-def _secure(run: Run, writer: Writer, trees: Trees, safe_dooms: frozenset[str], observer: Observer) -> None:
+def _secure(
+    run: Run,
+    writer: Writer,
+    trees: Trees,
+    safe_dooms: frozenset[str],
+    safe_suspects: frozenset[str],
+    observer: Observer,
+) -> None:
     # Steps 1 and 2: afterwards every deleter either sees the intent, or has doomed nothing that this run needs.
     for _ in range(_ROUNDS_MAX):
         writer.flush()
@@ -137,9 +146,13 @@ def _secure(run: Run, writer: Writer, trees: Trees, safe_dooms: frozenset[str], 
         )
         writer.put(_record(run, Kind.INTENT, intent))
         run.index.refresh_dooms()
-        if not run.index.doomed_since(safe_dooms):
+        if not run.index.doomed_since(safe_dooms) and run.index.suspects <= safe_suspects:
             return
-        needed = set(Manifests(run.reader).needs(trees.manifest, trees.evidence))
+        try:
+            needed = set(Manifests(run.reader).needs(trees.manifest, trees.evidence))
+        except IntegrityError as problem:
+            # A piece of the parent's manifest that was to be used again; its pack is suspect now.
+            raise ChunksLostError(frozenset()) from problem
         lost = [need for need in needed if run.index.find(need[1]) is None]
         if not lost:
             return
@@ -288,7 +301,4 @@ def _merge_catalogues(run: Run, writer: Writer) -> None:
 
 def _catalogue(run: Run, body: CatalogueBody) -> StoredObject:
     repository = run.repository
-    return build_record(
-        repository.identity, Kind.CATALOGUE, body, salt=repository.runtime.random(32), tier=body.tier
-    )
-
+    return build_record(repository.identity, Kind.CATALOGUE, body, salt=repository.runtime.random(32), tier=body.tier)

@@ -60,7 +60,9 @@ def read_configurations(store: ReadStore) -> Configurations:
         data = store.get(info.name)
         repository = parse_header(data, name=info.name).repository
         identity = Identity(repository, NO_KEYS)
-        records[info.name] = read_record(data, Configuration, name=info.name, kind=Kind.CONFIGURATION, identity=identity)
+        records[info.name] = read_record(
+            data, Configuration, name=info.name, kind=Kind.CONFIGURATION, identity=identity
+        )
         if records[info.name].founding:
             foundings[info.name] = repository
     if not foundings:

@@ -55,7 +55,7 @@ class _Round:
     number: int
     runtime: Runtime
 
-    def say(self, phase: int, configuration: bytes, committed: bool = False) -> list[FoundingBody]:  # noqa: FBT001, FBT002
+    def say(self, phase: int, configuration: bytes, committed: bool = False) -> list[FoundingBody]:
         """Put one word, then list everybody's words of the same phase."""
         body = FoundingBody(round=self.number, phase=phase, committed=committed, configuration=configuration)
         word = build_record(

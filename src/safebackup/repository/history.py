@@ -19,6 +19,10 @@ from safebackup.repository.tiering import read_visible
 from safebackup.storage import ReadStore
 
 T = TypeVar("T")
+# Kinds of journal records, and what some of them say.
+BACKUP = "backup"
+VERIFICATION = "verification"
+REMOVAL = "removal"  # of the snapshots that it names
 STARTED = "started"  # outcome of the record that a run leaves before it stores its first full pack
 ADOPTED = "adopted"  # fact: the interrupted runs whose packs this run has taken over, hexadecimal, by spaces
 
@@ -54,6 +58,18 @@ class History:
         return frozenset(begun - done)
 
     @property
+    def damaged_packs(self) -> frozenset[str]:
+        """Packs that some verification has found damaged or missing."""
+        return frozenset(pack for body in self.journal.values() for pack in body.damaged)
+
+    @property
+    def lost_snapshots(self) -> frozenset[str]:
+        """Snapshots that the journal reports as made, not as removed, and that are not there: a finding."""
+        made = {name for body in self.journal.values() if body.kind == BACKUP for name in body.snapshots}
+        removed = {name for body in self.journal.values() if body.kind == REMOVAL for name in body.snapshots}
+        return frozenset(made - removed - self.snapshots.keys() - self.void.keys() - self.problems.keys())
+
+    @property
     def missing(self) -> frozenset[str]:
         """Journal records that others name and that are not there: a finding."""
         named = {head for record in self.journal.values() for head in record.heads}
@@ -73,8 +89,10 @@ class History:
         return len((self.snapshots.keys() | self.journal.keys()) - held)
 
 
-def read_history(store: ReadStore, identity: Identity) -> History:
+def read_history(store: ReadStore, identity: Identity, *, copies: bool = True) -> History:
     """Read all records. Costs four listings and a read for each record that no catalogue holds.
+
+    With `copies=False` every record is read itself, whatever catalogues say of it.
 
     Raises:
         StorageError: the store could not be reached, so that the history would be quietly short.
@@ -87,7 +105,7 @@ def read_history(store: ReadStore, identity: Identity) -> History:
     catalogues = read_catalogues(store, identity, problems)
     snapshots = _read_all(
         snapshot_names,
-        {name: body for catalogue in catalogues.values() for name, body in catalogue.snapshots.items()},
+        {name: body for catalogue in catalogues.values() for name, body in catalogue.snapshots.items() if copies},
         SnapshotBody,
         store,
         identity,
@@ -95,7 +113,7 @@ def read_history(store: ReadStore, identity: Identity) -> History:
     )
     journal = _read_all(
         journal_names,
-        {name: body for catalogue in catalogues.values() for name, body in catalogue.journal.items()},
+        {name: body for catalogue in catalogues.values() for name, body in catalogue.journal.items() if copies},
         JournalBody,
         store,
         identity,

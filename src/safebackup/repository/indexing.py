@@ -20,7 +20,7 @@ from safebackup.format.index import ENTRY_BYTES, Entry, IndexTable, find_in_bloc
 from safebackup.format.objects import Identity, read_record, read_table
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.records import DoomBody
-from safebackup.format.sealing import Buffer, Seal
+from safebackup.format.sealing import TAG_BYTES, Buffer, Seal
 from safebackup.repository.tiering import read_visible
 from safebackup.storage import ReadStore
 
@@ -54,6 +54,7 @@ class ChunkIndex:
         self._own_sizes: dict[str, int] = {}
         self._dooms: dict[str, frozenset[str]] = {}
         self.doomed: frozenset[str] = frozenset()
+        self.suspects: set[str] = set()  # packs that are damaged or gone, so that nothing new may rest on them
         self.visible: dict[str, LoadedIndex] = {}
         self.problems: dict[str, SafeBackupError] = {}
         self.refresh()
@@ -95,9 +96,12 @@ class ChunkIndex:
         return frozenset().union(*(packs for name, packs in self._dooms.items() if name not in known))
 
     def find(self, chunk_id: bytes) -> ChunkPlace | None:
-        """Where a chunk lies outside all doomed packs, or None."""
-        doomed = self.doomed
-        return next((place for place in self.find_all(chunk_id) if place.pack not in doomed), None)
+        """Where a chunk lies outside all doomed and suspect packs, or None."""
+        doomed, suspects = self.doomed, self.suspects
+        return next(
+            (place for place in self.find_all(chunk_id) if place.pack not in doomed and place.pack not in suspects),
+            None,
+        )
 
     def find_all(self, chunk_id: bytes) -> Iterator[ChunkPlace]:
         """Every place of a chunk that any index names, in doomed packs too."""
@@ -108,11 +112,15 @@ class ChunkIndex:
             while number >= 0:
                 try:
                     block = self._block(index, number)
+                    packs = index.table.packs
+                    places = [
+                        unpack_entry(block, position, packs, name=index.name)[1]
+                        for position in find_in_block(block, chunk_id)
+                    ]
                 except (IntegrityError, NotFoundError) as problem:
                     self.problems[index.name] = problem
                     break
-                for position in find_in_block(block, chunk_id):
-                    yield unpack_entry(block, position, index.table.packs, name=index.name)[1]
+                yield from places
                 if fences[number] != chunk_id:
                     break
                 number -= 1  # entries for one chunk may begin at the end of the block before
@@ -167,7 +175,8 @@ class ChunkIndex:
         for size in table.blocks:
             starts.append(position)
             position += size
-        if position != header.table_offset or len(table.fences) != len(starts) or min(table.blocks, default=64) < 64:
+        odd = any(size <= TAG_BYTES or (size - TAG_BYTES) % ENTRY_BYTES for size in table.blocks)
+        if odd or position != header.table_offset or len(table.fences) != len(starts):
             raise damaged(name, "its blocks do not fill it")
         if table.fences != sorted(table.fences):
             raise damaged(name, "its fences are out of order")

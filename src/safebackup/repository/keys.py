@@ -15,7 +15,14 @@ from typing import TypeAlias
 
 import attrs
 
-from safebackup.errors import AccessError, Code, ConfigurationError, NotFoundError, SafeBackupError
+from safebackup.errors import (
+    AccessError,
+    Code,
+    ConfigurationError,
+    IntegrityError,
+    NotFoundError,
+    SafeBackupError,
+)
 from safebackup.findings import printable
 from safebackup.format.header import KeyClass, Kind, parse_header
 from safebackup.format.keyslots import SCRYPT_COST, unwrap_secrets, wrap_secrets, wrapping_key
@@ -71,7 +78,9 @@ class Passphrase:
         return unicodedata.normalize("NFC", self.text).encode("utf-8")
 
 
-def _absolute(path: str | os.PathLike[str]) -> str:
+def _absolute(path: object) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(f"{path!r} is no path of a key file", code=Code.KEY_FILE_BAD, hint="Name the file.")
     return os.path.abspath(os.fspath(path))
 
 
@@ -193,10 +202,10 @@ def build_slot(repository: bytes, secrets: Secrets, key: Key, runtime: Runtime, 
     return build_record(Identity(repository, NO_KEYS), Kind.KEY_SLOT, slot, salt=runtime.random(32))
 
 
-def read_slots(store: ReadStore, repository: bytes) -> tuple[dict[str, KeySlot], list[SafeBackupError]]:
+def read_slots(store: ReadStore, repository: bytes) -> tuple[dict[str, KeySlot], dict[str, SafeBackupError]]:
     """All key slots of this repository by name, and what was wrong with those that could not be read."""
     slots: dict[str, KeySlot] = {}
-    problems: list[SafeBackupError] = []
+    problems: dict[str, SafeBackupError] = {}
     for info in store.list("keys/"):
         try:
             data = store.get(info.name)
@@ -205,8 +214,8 @@ def read_slots(store: ReadStore, repository: bytes) -> tuple[dict[str, KeySlot],
             slots[info.name] = read_record(
                 data, KeySlot, name=info.name, kind=Kind.KEY_SLOT, identity=Identity(repository, NO_KEYS)
             )
-        except SafeBackupError as problem:
-            problems.append(problem)
+        except (IntegrityError, NotFoundError, ConfigurationError) as problem:
+            problems[info.name] = problem
     return slots, problems
 
 
@@ -227,8 +236,8 @@ def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str)
             continue
         try:
             wrapping = wrapping_key(material, slot.method, salt=slot.salt, cost=slot.cost, name=name)
-        except SafeBackupError as problem:
-            problems.append(problem)
+        except IntegrityError as problem:
+            problems[name] = problem
             continue
         secrets = unwrap_secrets(slot, wrapping, repository=repository, name=name)
         if secrets is not None and secrets.configuration == configuration:
@@ -237,13 +246,13 @@ def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str)
     if opened:
         return opened[0]
     if not slots and problems:
-        raise problems[0]
+        raise next(iter(problems.values()))
     raise AccessError(_no_slot_opens(key, slots, problems), hint="Check which passphrase or key file belongs to it.")
 
 
-def _no_slot_opens(key: Key, slots: Mapping[str, KeySlot], problems: list[SafeBackupError]) -> str:
+def _no_slot_opens(key: Key, slots: Mapping[str, KeySlot], problems: Mapping[str, SafeBackupError]) -> str:
     methods = ", ".join(sorted({slot.method for slot in slots.values()})) or "none"
-    damaged = f"; {len(problems)} more could not be read ({problems[0].message})" if problems else ""
+    damaged = f"; {len(problems)} more could not be read ({next(iter(problems.values())).message})" if problems else ""
     return f"this {key.method} key opens none of the {len(slots)} key slots (methods: {methods}){damaged}"
 
 

@@ -22,6 +22,7 @@ from safebackup.format.manifest import (
     read_nodes,
     read_refs,
     read_segment,
+    require_plain,
 )
 from safebackup.format.objects import decode
 from safebackup.format.records import TreeRef
@@ -39,8 +40,8 @@ class Manifests:
         return read_refs(self.reader.read_metadata, tree, start=start, end=end)
 
     def segment(self, ref: NodeRef) -> Segment:
-        """The entries of one segment."""
-        return read_segment(self.reader.read_metadata(ref.chunk, ref.chunk_bytes))
+        """The entries of one segment, which must be what the node above it says."""
+        return read_segment(self.reader.read_metadata(ref.chunk, ref.chunk_bytes), ref)
 
     def evidence(self, ref: NodeRef) -> EvidenceSegment:
         """The change evidence of one segment."""
@@ -62,14 +63,13 @@ class Manifests:
                     checker.check(entry)
                 yield segment, segment.entries
             return
+        require_plain(below)
         start, inside = path_key(below), path_key(below) + b"\0"
         checker = PathChecker(self._parents_of(tree, below))
-        for ref in self.refs(tree, start=start, end=inside + b"\xff"):
+        for ref in self.refs(tree, start=start, end=start + b"\1"):
             segment = self.segment(ref)
             wanted = [
-                entry
-                for entry in segment.entries
-                if entry.path == below or path_key(entry.path).startswith(inside)
+                entry for entry in segment.entries if entry.path == below or path_key(entry.path).startswith(inside)
             ]
             for entry in wanted:
                 checker.check(entry)
@@ -78,6 +78,7 @@ class Manifests:
 
     def find(self, tree: TreeRef, path: bytes) -> tuple[Segment, Entry] | None:
         """One entry, by a few reads."""
+        require_plain(path)
         key = path_key(path)
         for ref in self.refs(tree, start=key, end=key + b"\0"):
             segment = self.segment(ref)
@@ -134,5 +135,3 @@ def require_same_shape(segment: Segment, evidence: EvidenceSegment) -> None:
     count = len(segment.entries)
     if not len(evidence.ctimes) == len(evidence.inodes) == count or any(not 0 <= n < count for n in evidence.young):
         raise damaged("change evidence", "it does not match its segment")
-
-

@@ -5,8 +5,15 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from safebackup.errors import Code, IntegrityError, NotFoundError, SafeBackupError
-from safebackup.format.header import HEADER_BYTES, Kind, damaged
+from safebackup.errors import (
+    Code,
+    ConfigurationError,
+    IntegrityError,
+    NotFoundError,
+    SafeBackupError,
+    StorageError,
+)
+from safebackup.format.header import HEADER_BYTES, Kind, damaged, require_digest
 from safebackup.format.ids import ChunkIds
 from safebackup.format.objects import Identity, read_header
 from safebackup.format.pack import ChunkPlace, open_frame
@@ -50,6 +57,7 @@ class ChunkReader:
                     return self.check(self.frame(place), place, chunk_id, chunk_bytes)
                 except (IntegrityError, NotFoundError) as caught:
                     tried[place] = caught
+                    self.index.suspects.add(place.pack)
             # Beside several deleters a chunk may move more than once, so as long as there are new places, go on.
             known = set(self.index.visible)
             self.index.refresh()
@@ -88,7 +96,7 @@ class ChunkReader:
             if key in self._frames:
                 self._frames.move_to_end(key)
                 return self._frames[key]
-        sealed = self._store.get(place.pack, start=place.offset, length=place.stored_bytes)
+        sealed = self.fetch(place.pack, place.offset, place.stored_bytes)
         frame = self.decode(sealed, place)
         with self._lock:
             self._frames[key] = frame
@@ -97,8 +105,17 @@ class ChunkReader:
         return frame
 
     def fetch(self, pack: str, start: int, size_bytes: int) -> bytes:
-        """Sealed bytes of frames that lie next to each other, by one request."""
-        return self._store.get(pack, start=start, length=size_bytes)
+        """Sealed bytes of frames that lie next to each other, by one request.
+
+        Raises:
+            IntegrityError: the pack is shorter than its index says.
+        """
+        try:
+            return self._store.get(pack, start=start, length=size_bytes)
+        except StorageError as error:
+            if error.code is Code.SHORT_READ:
+                raise damaged(pack, "it was cut short") from error
+            raise
 
     def decode(self, sealed: Buffer, place: ChunkPlace) -> Buffer:
         """A frame from its sealed bytes; for callers that fetch many frames with one request."""
@@ -109,8 +126,12 @@ class ChunkReader:
             if pack in self._seals:
                 self._seals.move_to_end(pack)
                 return self._seals[pack]
-        header = self._store.get(pack, length=HEADER_BYTES)
-        _, seal = read_header(header, name=pack, kind=kind_of_pack(pack), identity=self._identity)
+        header = self.fetch(pack, 0, HEADER_BYTES)
+        try:
+            _, seal = read_header(header, name=pack, kind=kind_of_pack(pack), identity=self._identity)
+        except ConfigurationError:
+            require_digest(pack, self._store.get(pack))  # is it newer, or is only its version damaged?
+            raise
         with self._lock:
             self._seals[pack] = seal
             while len(self._seals) > 256:

@@ -106,9 +106,7 @@ class Repository:
         least, average, most = founding.chunk_bytes
         if founding.chunker != FASTCDC or not 64 <= least <= average <= most <= FRAME_BYTES_MAX:
             raise IntegrityError(f"the chunker of {self.url} is {founding.chunker} at {founding.chunk_bytes} bytes")
-        return Chunker(
-            seed=self.keyring.chunker_seed, bytes_min=least, bytes_average=average, bytes_max=most
-        )
+        return Chunker(seed=self.keyring.chunker_seed, bytes_min=least, bytes_average=average, bytes_max=most)
 
     def history(self) -> History:
         """All its records as they are now."""
@@ -125,12 +123,14 @@ class Repository:
         wanted = [snapshot for snapshot in snapshots if source is None or snapshot.source == source]
         return sorted(wanted, key=lambda snapshot: (snapshot.sequence, snapshot.id))
 
-    def snapshot(self, id: str = "latest", *, source: str | None = None) -> Snapshot:  # noqa: A002
+    def snapshot(self, id: str = "latest", *, source: str | None = None) -> Snapshot:
         """The newest snapshot, or the one whose id begins so.
 
         Raises:
             NotFoundError: there is none, or more than one.
         """
+        if not id or not hasattr(id, "startswith"):
+            raise ConfigurationError(f"{id!r} is no snapshot id", hint='Give the beginning of an id, or "latest".')
         snapshots = self.snapshots(source=source)
         found = snapshots[-1:] if id == "latest" else [one for one in snapshots if one.id.startswith(id)]
         if len(found) == 1:
@@ -229,9 +229,7 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
     return attach(store, key=key, runtime=runtime)
 
 
-def _first_objects(
-    repository: bytes, key: Key | None, runtime: Runtime
-) -> tuple[StoredObject, StoredObject | None]:
+def _first_objects(repository: bytes, key: Key | None, runtime: Runtime) -> tuple[StoredObject, StoredObject | None]:
     founding = Configuration(
         founding=True,
         created=runtime.clock.now(),
@@ -244,9 +242,7 @@ def _first_objects(
         identity=b"" if key else runtime.random(32),
         chunker_seed=0 if key else int.from_bytes(runtime.random(6), "big"),
     )
-    configuration = build_record(
-        Identity(repository, NO_KEYS), Kind.CONFIGURATION, founding, salt=runtime.random(32)
-    )
+    configuration = build_record(Identity(repository, NO_KEYS), Kind.CONFIGURATION, founding, salt=runtime.random(32))
     if key is None:
         return configuration, None
     return configuration, build_slot(repository, new_secrets(configuration.name, runtime), key, runtime)
@@ -291,9 +287,7 @@ def attach(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Reposito
             raise IntegrityError(f"the founding record of {store.url} has no identity key")
         keyring = Keyring(identity=founding.identity, chunker_seed=founding.chunker_seed, classes={})
     else:
-        keyring = keyring_of(
-            unlock(store, configurations.repository, key, configuration=configurations.founding_name)
-        )
+        keyring = keyring_of(unlock(store, configurations.repository, key, configuration=configurations.founding_name))
     return Repository(
         url=store.url,
         id=configurations.repository.hex(),

@@ -7,13 +7,16 @@ Before a pack is stored it is opened again with the key, decoded, and every chun
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from safebackup.errors import Code, IntegrityError, InternalError
+import attrs
+
+from safebackup.errors import Code, ConfigurationError, IntegrityError, InternalError, SafeBackupError
 from safebackup.events import ObjectStored, Observer, ignore
 from safebackup.format.compressing import LEVEL_DEFAULT, compress
 from safebackup.format.header import Kind, damaged
@@ -33,6 +36,7 @@ METADATA_PACK_BYTES = 4 << 20
 INDEX_EVERY_BYTES = 1 << 30
 INDEX_EVERY_SECONDS = 600.0
 _PACKS_IN_FLIGHT = 2
+_FRAMES_IN_FLIGHT = 6
 
 
 class Writer:
@@ -73,9 +77,8 @@ class Writer:
             Kind.METADATA_PACK: _OpenPack(METADATA_PACK_BYTES),
         }
         self._storing: deque[Future[None]] = deque()
-        self._metadata: list[tuple[bytes, bytes]] = []
-        self._metadata_bytes = 0
-        self._encoding: deque[Future[EncodedFrame]] = deque()
+        self._groups = {kind: _OpenGroup() for kind in self._packs}
+        self._encoding: deque[tuple[Kind, Future[EncodedFrame]]] = deque()
         self._unindexed_bytes = 0
         self._indexed_at = runtime.clock.monotonic()
 
@@ -116,15 +119,25 @@ class Writer:
                 on_large()
             self._close_pack(kind)
 
-    def put_metadata(self, data: bytes) -> bytes:
-        """Store a piece of a manifest, in a frame with others; its id."""
-        chunk_id = self.ids.metadata(data)
-        if self.claim(chunk_id):
-            self._metadata.append((chunk_id, data))
-            self._metadata_bytes += len(data)
-            if self._metadata_bytes >= FRAME_BYTES:
-                self._encode_metadata()
+    def put_data(self, data: bytes) -> bytes:
+        """Store a small piece of a file, in a frame with others; its id. Blocks while too much is under way."""
+        chunk_id = self.ids.data(data)
+        self._put(chunk_id, data, Kind.DATA_PACK)
         return chunk_id
+
+    def put_metadata(self, data: bytes) -> bytes:
+        """The same for a piece of a manifest."""
+        chunk_id = self.ids.metadata(data)
+        self._put(chunk_id, data, Kind.METADATA_PACK)
+        return chunk_id
+
+    def _put(self, chunk_id: bytes, data: bytes, kind: Kind) -> None:
+        if self.claim(chunk_id):
+            group = self._groups[kind]
+            group.chunks.append((chunk_id, data))
+            group.size_bytes += len(data)
+            if group.size_bytes >= FRAME_BYTES:
+                self._encode_group(kind)
 
     def flush(self) -> None:
         """Wait until everything that was added is durable, then publish an index of it.
@@ -132,10 +145,9 @@ class Writer:
         Raises:
             StorageError: something could not be stored; what was stored stays and will be found again.
         """
-        if self._metadata:
-            self._encode_metadata()
-        while self._encoding:
-            self.add_frame(self._encoding.popleft().result(), Kind.METADATA_PACK)
+        for kind in self._groups:
+            self._encode_group(kind)
+        self._take_encoded(0)
         for kind in self._packs:
             self._close_pack(kind)
         self._settle(0)
@@ -165,11 +177,16 @@ class Writer:
         """Let the workers go; what they have begun is finished or fails by itself."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _encode_metadata(self) -> None:
-        chunks, self._metadata, self._metadata_bytes = self._metadata, [], 0
-        self._encoding.append(self.submit(self.encode, chunks))
-        while len(self._encoding) > _PACKS_IN_FLIGHT:
-            self.add_frame(self._encoding.popleft().result(), Kind.METADATA_PACK)
+    def _encode_group(self, kind: Kind) -> None:
+        group, self._groups[kind] = self._groups[kind], _OpenGroup()
+        if group.chunks:
+            self._encoding.append((kind, self.submit(self.encode, group.chunks)))
+            self._take_encoded(_FRAMES_IN_FLIGHT)
+
+    def _take_encoded(self, remaining: int) -> None:
+        while len(self._encoding) > remaining:
+            kind, future = self._encoding.popleft()
+            self.add_frame(future.result(), kind)
 
     def _close_pack(self, kind: Kind) -> None:
         pack = self._packs[kind]
@@ -188,12 +205,34 @@ class Writer:
 
     def _store_pack(self, kind: Kind, frames: list[EncodedFrame], salt: bytes) -> None:
         pack = build_pack(self._identity, kind, frames, salt=salt)
+        frames.clear()  # their bytes are in the pack now
         entries = check_pack(pack, kind, self._identity, self.ids)
         self.put(pack)
         self.index.add_own(entries, pack.name, len(pack.data))
         with self._claiming:
             self._unindexed_bytes += len(pack.data)
             self._claims.difference_update(chunk_id for chunk_id, _ in entries)
+
+
+def worker_count(workers: object) -> int:
+    """How many threads share the work: as many as there are processors, at least two, unless the caller says.
+
+    Raises:
+        ConfigurationError: it is no number of threads.
+    """
+    if workers is None:
+        return max(2, os.cpu_count() or 2)
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= 256:
+        raise ConfigurationError(f"workers={workers!r} is no number of threads", hint="Leave it out, or give 1 to 256.")
+    return workers
+
+
+@attrs.define
+class _OpenGroup:
+    """Small chunks that will share a frame."""
+
+    chunks: list[tuple[bytes, Buffer]] = attrs.field(factory=list)
+    size_bytes: int = 0
 
 
 class _OpenPack:
@@ -254,7 +293,7 @@ def salvage_pack(
     view = memoryview(data)
     try:
         _, seal = read_header(data, name=name, kind=kind, identity=identity)
-    except IntegrityError:
+    except SafeBackupError:
         return
     for chunk_id, place in sorted(entries, key=lambda entry: entry[1].offset):
         try:

@@ -1,0 +1,159 @@
+"""Several processes over one store, and who of them comes next.
+
+`PausingStore` stops one process before its k-th operation and lets others run as a whole in between.
+`run_together` lets one operation of one process happen at a time, in an order that a seed decides.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import TypeVar
+
+import attrs
+
+from safebackup.storage import DeleteStore, ObjectInfo
+from tests.faults import SimulatedCrash
+
+T = TypeVar("T")
+Process = Callable[[DeleteStore], object]
+
+
+class GatedStore:
+    """A store whose every operation passes a gate, one at a time."""
+
+    def __init__(self, store: DeleteStore) -> None:
+        self.store = store
+
+    @property
+    def url(self) -> str:
+        return self.store.url
+
+    def get(self, name: str, *, start: int = 0, length: int | None = None) -> bytes:
+        return self._pass(lambda: self.store.get(name, start=start, length=length))
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        return self._pass(lambda: self.store.list(prefix))
+
+    def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        return self._pass(lambda: self.store.put_new(name, data))
+
+    def delete(self, name: str) -> None:
+        return self._pass(lambda: self.store.delete(name))
+
+    def _pass(self, act: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+
+class PausingStore(GatedStore):
+    """Before operation number `before` the process stops until `meanwhile` is over; `paused` says if it came to that."""
+
+    def __init__(self, store: DeleteStore, *, before: int, meanwhile: Callable[[], object]) -> None:
+        super().__init__(store)
+        self.before = before
+        self.meanwhile = meanwhile
+        self.paused = False
+        self._gate = threading.Lock()
+        self._count = 0
+
+    def _pass(self, act: Callable[[], T]) -> T:
+        with self._gate:
+            self._count += 1
+            if self._count == self.before:
+                self.paused = True
+                self.meanwhile()
+            return act()
+
+
+@attrs.define
+class Outcome:
+    """How a process ended: an error, or none."""
+
+    error: BaseException | None = None
+    operations: int = 0
+    finished: bool = False
+
+
+class _Turns:
+    """Who waits, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.waiting: dict[str, list[object]] = {}
+        self.turn: object = None
+        self.crashed: set[str] = set()
+
+
+class _TurnStore(GatedStore):
+    def __init__(self, store: DeleteStore, turns: _Turns, who: str) -> None:
+        super().__init__(store)
+        self._turns = turns
+        self._who = who
+
+    def _pass(self, act: Callable[[], T]) -> T:
+        turns, ticket = self._turns, object()
+        with turns.changed:
+            turns.waiting.setdefault(self._who, []).append(ticket)
+            turns.changed.notify_all()
+            turns.changed.wait_for(lambda: turns.turn is ticket)
+            try:
+                if self._who in turns.crashed:
+                    raise SimulatedCrash(f"{self._who} has crashed")
+                return act()
+            finally:
+                turns.turn = None
+                turns.changed.notify_all()
+
+
+def run_together(
+    store: DeleteStore, processes: Mapping[str, Process], *, random: Random, crash: float = 0.0
+) -> dict[str, Outcome]:
+    """Run all processes to their end, one operation at a time; how each ended.
+
+    How often turns change is itself random, so that some processes sleep long. With probability `crash` a process
+    dies before one of its first 60 operations.
+    """
+    turns = _Turns()
+    outcomes = {who: Outcome() for who in processes}
+    threads = []
+    for who, process in processes.items():
+        arguments = (process, _TurnStore(store, turns, who), outcomes[who], turns)
+        threads.append(threading.Thread(target=_perform, args=arguments, name=who, daemon=True))
+    dies = {who: random.randrange(1, 60) for who in processes if random.random() < crash}
+    change = random.choice((0.03, 0.15, 0.5, 1.0))
+    for thread in threads:
+        thread.start()
+    current = random.choice(sorted(processes))
+    while True:
+        with turns.changed:
+            ready = turns.changed.wait_for(lambda: _all_settled(turns, outcomes), timeout=60)
+            assert ready, f"a process neither went on nor ended: {outcomes}"
+            alive = sorted(who for who, outcome in outcomes.items() if not outcome.finished)
+            if not alive:
+                break
+            if current not in alive or random.random() < change:
+                current = random.choice(alive)
+            outcomes[current].operations += 1
+            if outcomes[current].operations == dies.get(current):
+                turns.crashed.add(current)
+            turns.turn = turns.waiting[current].pop(0)
+            turns.changed.notify_all()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def _all_settled(turns: _Turns, outcomes: Mapping[str, Outcome]) -> bool:
+    """Nobody is at work: every process has ended, or waits for its turn."""
+    return turns.turn is None and all(outcome.finished or turns.waiting.get(who) for who, outcome in outcomes.items())
+
+
+def _perform(process: Process, store: DeleteStore, outcome: Outcome, turns: _Turns) -> None:
+    try:
+        process(store)
+    except BaseException as error:  # noqa: BLE001  # also a simulated crash: the test judges it
+        outcome.error = error
+    with turns.changed:
+        outcome.finished = True
+        turns.changed.notify_all()
