@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from safebackup.backup import Source, back_up
-from safebackup.format.objects import Identity
 from safebackup.recovery import verify
 from safebackup.repository import KeyFile, Passphrase, Repository
 from safebackup.repository.keys import Key, build_slot, next_epoch, unlock
@@ -121,9 +120,10 @@ def change_tree(root: Path) -> None:
 
 
 def _large_content() -> bytes:
-    # Few different bytes, so that it compresses well; repeated, so that chunks recur, and shifted by an insertion.
+    # Lines that differ in a few bytes, so that it compresses well; repeated, so that chunks recur, and shifted once.
     generator = random.Random("large")
-    part = bytes(65 if generator.random() < 0.99 else generator.randrange(256) for _ in range(3 * MIB // 2))
+    line = b"%08x a line of a large file, much like every other line in it, so that golden repositories stay small\n"
+    part = b"".join(line % generator.getrandbits(32) for _ in range(16_000))
     return part * 2 + b"an insertion" + part + b"the end"
 
 
@@ -280,7 +280,6 @@ def make_damage() -> None:
 def _recipes(name: str) -> list[tuple[str, list[dict[str, Any]]]]:
     with tempfile.TemporaryDirectory() as work:
         repository = open_golden(HERE / name, name, Path(work))
-    assert isinstance(repository.identity, Identity)
     objects = repository.store.list("")
     data = max((info.size_bytes, info.name) for info in objects if info.name.startswith("data/"))[1]
     small_data = min((info.size_bytes, info.name) for info in objects if info.name.startswith("data/"))[1]

@@ -11,7 +11,6 @@ from typing import TypeVar
 import attrs
 
 from safebackup.repository import KeyFile
-from safebackup.storage import DeleteStore
 from tests.faults import SimulatedCrash
 from tests.simulation.scheduling import GatedStore
 from tests.simulation.trees import Tree, describe, write_files
@@ -42,7 +41,7 @@ class CutAtCommit(GatedStore):
             raise SimulatedCrash("the power failed before the commit")
         super().put_new(name, data)
 
-    def _pass(self, act: Callable[[], T]) -> T:
+    def _pass(self, verb: str, act: Callable[[], T]) -> T:
         return act()
 
 
@@ -68,7 +67,3 @@ def used_repository(folder: Path, *, key: KeyFile | None = None) -> Scenario:
     write_files(second, {"old": old, "orphan": orphan, "second": os.urandom(2500)})
     return Scenario(used=world, first=first, second=second)
 
-
-def writer(world: World, source: Path) -> Callable[[DeleteStore], object]:
-    """A process that backs up."""
-    return lambda store: world.back_up(source, store)

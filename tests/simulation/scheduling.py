@@ -31,38 +31,47 @@ class GatedStore:
         return self.store.url
 
     def get(self, name: str, *, start: int = 0, length: int | None = None) -> bytes:
-        return self._pass(lambda: self.store.get(name, start=start, length=length))
+        return self._pass("get", lambda: self.store.get(name, start=start, length=length))
 
     def list(self, prefix: str) -> list[ObjectInfo]:
-        return self._pass(lambda: self.store.list(prefix))
+        return self._pass("list", lambda: self.store.list(prefix))
 
     def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        return self._pass(lambda: self.store.put_new(name, data))
+        return self._pass("put_new", lambda: self.store.put_new(name, data))
 
     def delete(self, name: str) -> None:
-        return self._pass(lambda: self.store.delete(name))
+        return self._pass("delete", lambda: self.store.delete(name))
 
-    def _pass(self, act: Callable[[], T]) -> T:
+    def _pass(self, verb: str, act: Callable[[], T]) -> T:
         raise NotImplementedError
 
 
 class PausingStore(GatedStore):
-    """Before operation number `before` the process stops until `meanwhile` is over; `paused` says if it came to that."""
+    """Before moment number `before` the process stops until `meanwhile` is over; `paused` says if it came to that.
 
-    def __init__(self, store: DeleteStore, *, before: int, meanwhile: Callable[[], object]) -> None:
+    A moment is an operation, or with `every=False` the first of several reads in a row.
+    """
+
+    def __init__(
+        self, store: DeleteStore, *, before: int, meanwhile: Callable[[], object], every: bool = True
+    ) -> None:
         super().__init__(store)
         self.before = before
         self.meanwhile = meanwhile
+        self.every = every
         self.paused = False
         self._gate = threading.Lock()
-        self._count = 0
+        self._moments = 0
+        self._last = ""
 
-    def _pass(self, act: Callable[[], T]) -> T:
+    def _pass(self, verb: str, act: Callable[[], T]) -> T:
         with self._gate:
-            self._count += 1
-            if self._count == self.before:
-                self.paused = True
-                self.meanwhile()
+            if self.every or verb != "get" or self._last != "get":
+                self._moments += 1
+                if self._moments == self.before:
+                    self.paused = True
+                    self.meanwhile()
+            self._last = verb
             return act()
 
 
@@ -91,7 +100,7 @@ class _TurnStore(GatedStore):
         self._turns = turns
         self._who = who
 
-    def _pass(self, act: Callable[[], T]) -> T:
+    def _pass(self, verb: str, act: Callable[[], T]) -> T:
         turns, ticket = self._turns, object()
         with turns.changed:
             turns.waiting.setdefault(self._who, []).append(ticket)

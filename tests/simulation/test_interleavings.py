@@ -1,7 +1,10 @@
-"""Writers, deleters and readers of the real code, stopped anywhere while the others go on.
+"""Writers and deleters of the real code, each stopped anywhere while others go on.
 
 After each simulation every snapshot that was reported as made restores to the byte (I1, I8, I9), nothing was
-overwritten (I4), no index named what was not there (I2), and the next run succeeds (I7).
+overwritten (I4), no index named what was not there (I2), and the next run succeeds (I7). `WatchedStore` looks after
+each delete, so a snapshot that is in danger for one moment only is seen too.
+
+`SAFEBACKUP_LONG=1` stops before every single read as well, and takes more random ways.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ from random import Random
 import pytest
 
 from safebackup.errors import Code, ConflictError
+from safebackup.repository import KeyFile
 from safebackup.storage import DeleteStore
 from tests.faults import SimulatedCrash
-from tests.simulation.deleter import RefusedToDeleteError
+from tests.simulation.deleter import RefusedToDeleteError, Rules
 from tests.simulation.scenario import Scenario, used_repository
-from tests.simulation.scheduling import Outcome, PausingStore, Process, run_together
+from tests.simulation.scheduling import PausingStore, Process, run_together
 from tests.simulation.world import World, forget, subset
 
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
@@ -31,11 +35,11 @@ def scenario(folder: Path) -> Scenario:
     return used_repository(folder)
 
 
-def first_writer(world: World, scenario: Scenario) -> Process:
+def writer(world: World, scenario: Scenario) -> Process:
     return lambda store: world.back_up(scenario.first, store)
 
 
-def second_writer(world: World, scenario: Scenario) -> Process:
+def another_writer(world: World, scenario: Scenario) -> Process:
     return lambda store: world.back_up(scenario.second, store)
 
 
@@ -55,58 +59,146 @@ def remover(world: World, _scenario: Scenario) -> Process:
     return remove
 
 
-PROCESSES: Mapping[str, Make] = {
-    "a writer": first_writer,
-    "another writer": second_writer,
+WRITERS: Mapping[str, Make] = {"a writer": writer, "another writer": another_writer}
+DELETERS: Mapping[str, Make] = {
     "a deleter": deleter,
     "a deleter that ends runs": ending_deleter,
     "a deleter that removes snapshots": remover,
 }
+PROCESSES: Mapping[str, Make] = {**WRITERS, **DELETERS}
+PAIRS = [
+    *itertools.product(WRITERS, repeat=2),
+    *itertools.product(["a writer"], DELETERS),
+    *itertools.product(DELETERS, ["a writer"]),
+    *itertools.product(DELETERS, repeat=2),
+]
 
 
 def is_legal(error: BaseException | None) -> bool:
-    """Whether a process may end so beside others: a writer that is declared dead has to say so."""
+    """Whether a process may end so beside others: a writer that was declared dead has to say so."""
     return error is None or (isinstance(error, ConflictError) and error.code is Code.RUN_DECLARED_DEAD)
+
+
+def attempt(process: Process, store: DeleteStore) -> None:
+    try:
+        process(store)
+    except ConflictError as error:
+        if not is_legal(error):
+            raise
 
 
 def require_sound_end(world: World, scenario: Scenario) -> None:
     """All is sound now, and after one more run of each."""
-    trees = scenario.trees
     for name in set(world.snapshots()) - world.expected.keys():
-        # Its writer saw that it was suspected and reported failure; it was published all the same.
+        # Its writer crashed, or was suspected and reported failure; it is published all the same.
         body = world.reach(world.store.store).history().snapshots[name]
-        world.expected[name] = trees[Path(os.fsdecode(body.roots[0][1]))]
+        world.expected[name] = scenario.trees[Path(os.fsdecode(body.roots[0][1]))]
     world.require_sound()
     world.delete(ends=True)
-    for source in (scenario.first, scenario.second):
+    for source in scenario.trees:
         assert world.back_up(source).complete
-    world.require_sound()
+    world.require_sound(restored=2)
 
 
-def run_paused(scenario: Scenario, outer: Make, inner: Make, moment: int) -> bool:
-    """Stop `outer` before an operation, run `inner`, go on; whether `outer` came so far."""
-    world = scenario.used.copy()
-    legal: list[BaseException] = []
-
-    def attempt(process: Process, store: DeleteStore) -> None:
-        try:
-            process(store)
-        except Exception as error:
-            if not is_legal(error):
-                raise
-            legal.append(error)
-
-    store = PausingStore(world.store, before=moment, meanwhile=lambda: attempt(inner(world, scenario), world.store))
-    attempt(outer(world, scenario), store)
-    require_sound_end(world, scenario)
-    forget(world.store)
-    return store.paused
-
-
-@pytest.mark.parametrize("inner", PROCESSES)
-@pytest.mark.parametrize("outer", PROCESSES)
-def test_one_process_runs_while_another_is_stopped_anywhere(scenario: Scenario, outer: str, inner: str) -> None:
+@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+def test_others_run_while_one_process_is_stopped_anywhere(scenario: Scenario, outer: str, inner: str) -> None:
     for moment in itertools.count(1):
-        if not run_paused(scenario, PROCESSES[outer], PROCESSES[inner], moment):
+        world = scenario.used.copy()
+        first, second = PROCESSES[outer](world, scenario), PROCESSES[inner](world, scenario)
+
+        def meanwhile(world: World = world, second: Process = second) -> None:
+            attempt(second, world.store)
+
+        store = PausingStore(world.store, before=moment, meanwhile=meanwhile, every=LONG)
+        attempt(first, store)
+        require_sound_end(world, scenario)
+        forget(world.store)
+        if not store.paused:
             break
-    assert moment > 10
+    assert moment > 15
+
+
+def test_one_process_runs_within_another_that_runs_within_a_third(scenario: Scenario) -> None:
+    random = Random(3)
+    for _ in range(3000 if LONG else 60):
+        world = scenario.used.copy()
+        names = random.choices(sorted(PROCESSES), k=3)
+        outer, middle, inner = (PROCESSES[name](world, scenario) for name in names)
+        moments = random.randrange(1, 40), random.randrange(1, 40)
+
+        def nested(world: World = world, middle: Process = middle, inner: Process = inner, before: int = moments[1]) -> None:
+            store = PausingStore(world.store, before=before, meanwhile=lambda: attempt(inner, world.store))
+            attempt(middle, store)
+
+        print(names, moments)
+        attempt(outer, PausingStore(world.store, before=moments[0], meanwhile=nested))
+        require_sound_end(world, scenario)
+        forget(world.store)
+
+
+def run_at_random(scenario: Scenario, seed: int, *, rules: Rules = Rules()) -> World:
+    """Two writers, and two deleters of various kinds, in a random order, some of which crash."""
+    random = Random(seed)
+    world = scenario.used.copy()
+
+    def some_deleter(name: str) -> Process:
+        choose, ends, removes = subset(Random(f"{seed} {name}")), random.random() < 0.5, random.random() < 0.3
+
+        def process(store: DeleteStore) -> None:
+            if removes:
+                world.remove(*world.snapshots(), store=store)
+            world.delete(store, choose=choose, ends=ends, rules=rules)
+
+        return process
+
+    processes = {
+        "writer": writer(world, scenario),
+        "another writer": another_writer(world, scenario),
+        "deleter": some_deleter("deleter"),
+        "another deleter": some_deleter("another deleter"),
+    }
+    outcomes = run_together(world.store, processes, random=random, crash=random.choice((0, 0, 0.3)))
+    for who, outcome in outcomes.items():
+        refused = isinstance(outcome.error, RefusedToDeleteError)
+        legal = is_legal(outcome.error) or refused or isinstance(outcome.error, SimulatedCrash)
+        assert legal, f"seed {seed}: {who} ended with {outcome.error!r}"
+    return world
+
+
+def test_two_writers_and_two_deleters_in_any_order(scenario: Scenario) -> None:
+    for seed in range(5000 if LONG else 120):
+        print("seed", seed)
+        world = run_at_random(scenario, seed)
+        require_sound_end(world, scenario)
+        forget(world.store)
+
+
+def test_two_writers_and_two_deleters_in_any_order_over_a_sealed_repository(folder: Path) -> None:
+    (folder / "sealed").mkdir()
+    sealed = used_repository(folder / "sealed", key=KeyFile.create(folder / "key"))
+    for seed in range(1000 if LONG else 10):
+        world = run_at_random(sealed, seed)
+        require_sound_end(world, sealed)
+        forget(world.store)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param(Rules(live_listed="before the doom"), id="live chunks listed before the doom"),
+        pytest.param(Rules(dooms_of_others=False), id="dooms of others ignored"),
+        pytest.param(Rules(intents=False), id="intents ignored"),
+        pytest.param(Rules(death="at once"), id="death in one step"),
+        pytest.param(Rules(death="after listing snapshots"), id="death in one step, after a look"),
+        pytest.param(Rules(copies=False), id="nothing copied"),
+    ],
+)
+def test_the_simulation_notices_each_rule_that_a_deleter_leaves_out(scenario: Scenario, rules: Rules) -> None:
+    for seed in range(500):
+        try:
+            world = run_at_random(scenario, seed, rules=rules)
+            require_sound_end(world, scenario)
+        except (AssertionError, RefusedToDeleteError) as noticed:
+            print(f"seed {seed}: {noticed}")
+            return
+    pytest.fail("no violation in 500 random ways")

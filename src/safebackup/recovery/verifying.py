@@ -571,7 +571,8 @@ class _Verification:
         self.bytes_read += len(data)
 
     def _statement(self) -> str:
-        scope = f"{len(self.chosen)} snapshots"
+        count = len(self.chosen)
+        scope = f"{count} snapshot" + ("" if count == 1 else "s")
         if self.level is Level.STRUCTURE:
             return f"Every record, index and manifest of {scope} was read; of {self.packs_total} packs only the size."
         if self.level is Level.FULL or self.packs_read == self.packs_total:
