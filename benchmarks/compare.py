@@ -96,7 +96,7 @@ def tar_command(step: str, home: Path, _tree: Path, target: Path) -> list[str]:
     return ["bash", "-o", "pipefail", "-c", scripts[step]]
 
 
-TOOLS = {"safebackup": safebackup_command, "restic": restic_command, "tar | zstd -3": tar_command}
+TOOLS = {"safebackup": safebackup_command, "restic": restic_command, "tar+zstd -3": tar_command}
 
 
 def repository_mib(home: Path) -> float:
@@ -131,7 +131,7 @@ def main() -> int:
     for number in range(options.rounds):
         for step in STEPS:
             for tool in tools[number % len(tools) :] + tools[: number % len(tools)]:
-                home = options.work / f"{number}-{tool.split()[0]}"
+                home = options.work / f"{number}-{tool.split('+')[0]}"
                 home.mkdir(exist_ok=True)
                 costs[step][tool].append(run_round(tool, step, home, options.tree.resolve()))
                 if step == "first backup":

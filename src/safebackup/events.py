@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 
@@ -69,6 +69,28 @@ Observer: TypeAlias = Callable[[Event], None]
 
 def ignore(_event: Event) -> None:
     """The observer that does nothing."""
+
+
+class Progress(Protocol):
+    """Who counts bytes while work is done: the two methods of `fsspec.callbacks.Callback` that are called here."""
+
+    def set_size(self, size: int) -> None:
+        """So many bytes are to be expected."""
+        ...
+
+    def relative_update(self, inc: int = 1) -> None:
+        """So many more are done."""
+        ...
+
+
+class NoProgress:
+    """Counts nothing; importing fsspec for that would double the start-up time."""
+
+    def set_size(self, size: int) -> None:
+        """Ignore it."""
+
+    def relative_update(self, inc: int = 1) -> None:
+        """Ignore it."""
 
 
 def logged(observer: Observer = ignore) -> Observer:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from safebackup.backup import Source, back_up
+from safebackup.format.chunking import Chunker
 from safebackup.recovery import verify
 from safebackup.repository import KeyFile, Passphrase, Repository
 from safebackup.repository.keys import Key, build_slot, next_epoch, unlock
@@ -55,7 +56,7 @@ def fixed_runtime(seed: str) -> Runtime:
 # The tree
 
 
-def make_tree(root: Path) -> None:
+def make_tree(root: Path, chunker: Chunker) -> None:
     """Everything that a manifest can hold and that needs no special rights."""
     root.mkdir()
     (root / "empty").write_bytes(b"")
@@ -68,7 +69,7 @@ def make_tree(root: Path) -> None:
     (root / "sub.before").write_bytes(b"sorts behind what is in sub\n")
     for number in range(40):
         (root / "sub" / f"small-{number:02}").write_bytes(b"small file %d\n" % number * 20)
-    (root / "large").write_bytes(_large_content())
+    (root / "large").write_bytes(_large_content(chunker))
     _make_sparse(root / "sparse", [(3 * MIB, b"in the middle of holes\n" * 1000)], 8 * MIB)
     _make_sparse(root / "only a hole", [], 2 * MIB)
     blocks = [(number * 16384 + 8192, b"block %d\n" % number * 500) for number in range(40)]
@@ -119,12 +120,12 @@ def change_tree(root: Path) -> None:
     settle_times(root)
 
 
-def _large_content() -> bytes:
-    # Lines that differ in a few bytes, so that it compresses well; repeated, so that chunks recur, and shifted once.
-    generator = random.Random("large")
-    line = b"%08x a line of a large file, much like every other line in it, so that golden repositories stay small\n"
-    part = b"".join(line % generator.getrandbits(32) for _ in range(16_000))
-    return part * 2 + b"an insertion" + part + b"the end"
+def _large_content(chunker: Chunker) -> bytes:
+    # One line over and over has no place to cut, so that it gets some: the bytes at which random data was cut.
+    noise = random.Random("large").randbytes(4 * MIB)
+    cut = len(next(iter(chunker.cut(memoryview(noise), last=True))))
+    part = b"a line of a large file\n" * 50_000 + noise[cut - 63 : cut + 1]
+    return part * 3 + b"an insertion" + part * 2 + b"the end"
 
 
 def _make_sparse(path: Path, data: list[tuple[int, bytes]], size: int) -> None:
@@ -186,7 +187,7 @@ def make(name: str) -> None:
         repository = Repository.create(work / name, key=key, runtime=runtime)
         tree = work / "tree"
         source = Source(tree, name="golden")
-        make_tree(tree)
+        make_tree(tree, repository.chunker)
         listings = {back_up(source, into=repository).snapshot.id: list_tree(tree)}
         change_tree(tree)
         if name.startswith("sealed-keyfile"):

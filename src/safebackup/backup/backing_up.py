@@ -8,7 +8,6 @@ from typing import Literal
 
 import attrs
 import msgspec
-from fsspec.callbacks import Callback, NoOpCallback
 
 from safebackup.backup.merging import ManifestBuilder, Previous
 from safebackup.backup.metadata import Owners
@@ -16,7 +15,17 @@ from safebackup.backup.pipeline import Counts, Pipeline
 from safebackup.backup.scanning import Scan
 from safebackup.backup.source import AnyPath, Source, source_of
 from safebackup.errors import Code, ConfigurationError, ConflictError, RefusedError, SafeBackupError
-from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, ignore, logged, logger
+from safebackup.events import (
+    FindingRaised,
+    NoProgress,
+    Observer,
+    Progress,
+    RunFinished,
+    RunStarted,
+    ignore,
+    logged,
+    logger,
+)
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.compressing import LEVEL_DEFAULT
 from safebackup.format.records import FindingRow, SnapshotBody
@@ -90,7 +99,7 @@ def back_up(
     parent: Snapshot | Literal["latest"] | None = "latest",
     level: int = LEVEL_DEFAULT,
     workers: int | None = None,
-    callback: Callback | None = None,
+    callback: Progress | None = None,
     observer: Observer = ignore,
 ) -> BackupReport:
     """Store the source as it is now; files that have not changed since `parent` are not read.
@@ -122,7 +131,7 @@ def back_up(
         tags=tags,
         level=level,
         workers=workers,
-        callback=callback or NoOpCallback(),
+        callback=callback or NoProgress(),
         observer=observer,
     )
     try:
@@ -145,7 +154,7 @@ class _Backup:
     tags: tuple[str, ...]
     level: int
     workers: int
-    callback: Callback
+    callback: Progress
     observer: Observer
 
     def perform(self, began: float) -> BackupReport:

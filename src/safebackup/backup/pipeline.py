@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import attrs
-from fsspec.callbacks import Callback
 
 from safebackup.backup.merging import Known, ManifestBuilder, Previous
 from safebackup.backup.metadata import HardLinks, data_extents, may_have_holes, read_target, read_xattrs
@@ -24,6 +23,7 @@ from safebackup.backup.scanning import Found
 from safebackup.backup.source import Evidence
 from safebackup.clock import Clock
 from safebackup.errors import Code
+from safebackup.events import Progress
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.chunking import Chunker
 from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_content, time_to_stored
@@ -120,7 +120,7 @@ class Pipeline:
         evidence: Evidence,
         clock: Clock,
         report: Callable[[Finding], None],
-        callback: Callback,
+        callback: Progress,
         lost: frozenset[bytes] = frozenset(),
     ) -> None:
         self.counts = Counts()

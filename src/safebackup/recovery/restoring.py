@@ -15,10 +15,9 @@ from enum import StrEnum
 from typing import Literal, TypeVar
 
 import attrs
-from fsspec.callbacks import Callback, NoOpCallback
 
 from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, RefusedError
-from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, ignore, logged
+from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.manifest import Entry, EntryKind, Segment, path_key
 from safebackup.format.pack import ChunkPlace
@@ -77,7 +76,7 @@ def restore(
     devices: bool = False,
     dry_run: bool = False,
     workers: int | None = None,
-    callback: Callback | None = None,
+    callback: Progress | None = None,
     observer: Observer = ignore,
 ) -> RestoreReport:
     """Restore a snapshot into the folder `to`, which must be missing or empty unless `overwrite` says otherwise.
@@ -111,7 +110,7 @@ def restore(
         owners=OwnerMap(_choice(Owners, owners, "owners")),
         overwrite=_choice(Overwrite, overwrite, "overwrite"),
         devices=devices,
-        callback=callback or NoOpCallback(),
+        callback=callback or NoProgress(),
         observer=observer,
     )
     if dry_run:
@@ -274,7 +273,7 @@ class _Restore:
     owners: OwnerMap
     overwrite: Overwrite
     devices: bool
-    callback: Callback
+    callback: Progress
     observer: Observer
     findings: list[Finding] = attrs.field(factory=list)
     findings_total: int = 0

@@ -16,10 +16,9 @@ from typing import Literal
 
 import attrs
 import msgspec
-from fsspec.callbacks import Callback, NoOpCallback
 
 from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, SafeBackupError, StorageError
-from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, ignore, logged
+from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.header import FOLDER, Kind, require_digest
 from safebackup.format.manifest import (
@@ -86,7 +85,7 @@ def verify(
     level: Level | Literal["structure", "sample", "full"] = Level.FULL,
     record: bool = True,
     workers: int | None = None,
-    callback: Callback | None = None,
+    callback: Progress | None = None,
     observer: Observer = ignore,
 ) -> VerifyReport:
     """Verify a repository, or one snapshot in it; leaves a record in the journal unless `record` is false.
@@ -120,7 +119,7 @@ def verify(
         history=history,
         reader=repository.reader(),
         level=level,
-        callback=callback or NoOpCallback(),
+        callback=callback or NoProgress(),
         observer=observer,
         workers=workers,
         chosen=_chosen(what, history),
@@ -173,7 +172,7 @@ class _Verification:
     history: History
     reader: ChunkReader
     level: Level
-    callback: Callback
+    callback: Progress
     observer: Observer
     workers: int
     chosen: dict[str, SnapshotBody]
