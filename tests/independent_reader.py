@@ -142,7 +142,7 @@ def read_header(data: bytes) -> Header:
     require(magic == MAGIC, "another magic")
     require(version == 1 and wrap <= 1 and not flags and not wrapped and not signed, "written by a newer release")
     require(1 <= kind <= 12 and zero == 0, f"kind {kind}")
-    require(length <= 64 * MIB and offset >= 88, "a table that is too long or too early")
+    require(length <= 32 * MIB and offset >= 88, "a table that is too long or too early")
     return Header(kind, wrap, epoch, repository, salt, offset, length)
 
 
@@ -186,7 +186,7 @@ def read_table(data: bytes, header: Header, class_key: bytes | None) -> Any:
     """The table of a whole object."""
     require(header.table_offset + header.table_length == len(data), "the table does not end where the object ends")
     sealed = data[header.table_offset :]
-    return unpack(inflate(unseal(data, header, class_key, 0, sealed), None, 64 * MIB))
+    return unpack(inflate(unseal(data, header, class_key, 0, sealed), None, 32 * MIB))
 
 
 class Place(NamedTuple):
@@ -449,26 +449,35 @@ class Repository:
 
     # Manifests
 
-    def segments(self, tree: Any) -> Iterator[bytes]:
-        """The segments of a tree, in order."""
+    def segments(self, tree: Any) -> Iterator[tuple[bytes, Any]]:
+        """The segments of a tree, in order, each with the row that lists it."""
         level, chunk_id, length, *_ = tree
-        require(0 <= level <= 16, f"a tree of {level} levels")
-        if level == 0:
-            yield self.chunk("metadata", chunk_id, length)
-            return
+        require(1 <= level <= 16, f"a tree of {level} levels")
+        yield from self._below(level, chunk_id, length, None, None)
+
+    def _below(
+        self, level: int, chunk_id: bytes, length: int, first: bytes | None, behind: bytes | None
+    ) -> Iterator[tuple[bytes, Any]]:
+        """The segments below a node whose paths begin with `first` and end before `behind`."""
         rows = unpack(self.chunk("metadata", chunk_id, length))
-        firsts = [sort_key(row[0]) for row in rows]
-        require(rows and all(left < right for left, right in pairwise(firsts)), "a node is unsorted")
-        for _, _, _, child, child_length, *_ in rows:
-            yield from self.segments([level - 1, child, child_length])
+        require(rows and first in (None, rows[0][0]), "a node begins elsewhere")
+        bounds = [row[0] for row in rows] + ([] if behind is None else [behind])
+        require(all(sort_key(left) < sort_key(right) for left, right in pairwise(bounds)), "a node is unsorted")
+        for row, after in zip(rows, [*bounds[1:], None], strict=False):
+            if level == 1:
+                yield self.chunk("metadata", row[3], row[4]), row
+            else:
+                yield from self._below(level - 1, row[3], row[4], row[0], after)
 
     def entries(self, snapshot: Any) -> Iterator[Entry]:
         """The entries of a snapshot, each checked against those before it."""
         require(snapshot["order"] == "components", f"order {snapshot['order']}")
         previous: bytes | None = None
         directories = [b""]
-        for segment in self.segments(snapshot["manifest"]):
-            for row in unpack(segment)[2]:
+        for segment, listed in self.segments(snapshot["manifest"]):
+            rows = unpack(segment)[2]
+            require(len(rows) == listed[1] and (rows[0][0] if rows else b"") == listed[0], "another segment")
+            for row in rows:
                 entry = Entry(*row[:14])
                 key = sort_key(entry.path)
                 require(previous is None or key > previous, "paths are out of order")

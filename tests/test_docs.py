@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -148,3 +150,12 @@ def test_every_document_can_be_reached_from_the_first_page() -> None:
         pending += [target for target in targets if target.is_relative_to(DOCS)]
 
     assert sorted(str(path.relative_to(DOCS)) for path in set(DOCUMENTS) - reached) == []
+
+
+def test_a_small_piece_loads_only_what_it_needs() -> None:
+    """As docs/explanation/architecture.md says."""
+    code = "import sys, safebackup.storage; print({'cryptography', 'zstandard', 'blake3'} & set(sys.modules))"
+
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert child.stdout == "set()\n"

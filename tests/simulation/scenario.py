@@ -41,7 +41,7 @@ class CutAtCommit(GatedStore):
             raise SimulatedCrash("the power failed before the commit")
         super().put_new(name, data)
 
-    def _pass(self, verb: str, act: Callable[[], T]) -> T:
+    def _pass(self, operation: str, act: Callable[[], T]) -> T:
         return act()
 
 
@@ -66,4 +66,3 @@ def used_repository(folder: Path, *, key: KeyFile | None = None) -> Scenario:
     write_files(first, {"old": old, "orphan": orphan, "folder/first": os.urandom(2500)})
     write_files(second, {"old": old, "orphan": orphan, "second": os.urandom(2500)})
     return Scenario(used=world, first=first, second=second)
-

@@ -23,10 +23,11 @@ from safebackup.storage import DeleteStore
 from tests.faults import SimulatedCrash
 from tests.simulation.deleter import RefusedToDeleteError, Rules
 from tests.simulation.scenario import Scenario, used_repository
-from tests.simulation.scheduling import PausingStore, Process, run_together
+from tests.simulation.scheduling import PausingStore, Process, run_at_random, run_in_stages
 from tests.simulation.world import World, forget, subset
 
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
+Stages = list[tuple[str, int | str]]
 Make = Callable[[World, Scenario], Process]
 
 
@@ -67,11 +68,29 @@ DELETERS: Mapping[str, Make] = {
 }
 PROCESSES: Mapping[str, Make] = {**WRITERS, **DELETERS}
 PAIRS = [
-    *itertools.product(WRITERS, repeat=2),
-    *itertools.product(["a writer"], DELETERS),
-    *itertools.product(DELETERS, ["a writer"]),
-    *itertools.product(DELETERS, repeat=2),
+    ("a writer", "a writer"),
+    ("a writer", "another writer"),
+    ("a writer", "a deleter that ends runs"),
+    ("a writer", "a deleter that removes snapshots"),
+    ("a deleter that ends runs", "a writer"),
+    ("a deleter that removes snapshots", "a writer"),
+    ("a deleter", "a deleter"),
+    ("a deleter that ends runs", "a deleter that removes snapshots"),
+    ("a deleter that removes snapshots", "a deleter that ends runs"),
 ]
+
+
+# The writer sleeps before its commit, the deleter before it ends that run; then the writer reports success.
+OVERTAKEN: Stages = [
+    ("writer", "put_new snapshots/"),
+    ("deleter", "put_new deaths/"),
+    ("writer", 1000),
+    ("deleter", 1000),
+]
+# The deleter sleeps before its doom, and the writer comes and goes.
+OVERLOOKED: Stages = [("deleter", "put_new dooms/"), ("writer", 1000), ("deleter", 1000)]
+# The writer sleeps before its commit while the deleter comes and goes.
+SLEPT: Stages = [("writer", "put_new snapshots/"), ("deleter", 1000), ("writer", 1000)]
 
 
 def is_legal(error: BaseException | None) -> bool:
@@ -100,7 +119,7 @@ def require_sound_end(world: World, scenario: Scenario) -> None:
     world.require_sound(restored=2)
 
 
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("outer", "inner"), itertools.product(PROCESSES, repeat=2) if LONG else PAIRS)
 def test_others_run_while_one_process_is_stopped_anywhere(scenario: Scenario, outer: str, inner: str) -> None:
     for moment in itertools.count(1):
         world = scenario.used.copy()
@@ -126,7 +145,9 @@ def test_one_process_runs_within_another_that_runs_within_a_third(scenario: Scen
         outer, middle, inner = (PROCESSES[name](world, scenario) for name in names)
         moments = random.randrange(1, 40), random.randrange(1, 40)
 
-        def nested(world: World = world, middle: Process = middle, inner: Process = inner, before: int = moments[1]) -> None:
+        def nested(
+            world: World = world, middle: Process = middle, inner: Process = inner, before: int = moments[1]
+        ) -> None:
             store = PausingStore(world.store, before=before, meanwhile=lambda: attempt(inner, world.store))
             attempt(middle, store)
 
@@ -136,28 +157,29 @@ def test_one_process_runs_within_another_that_runs_within_a_third(scenario: Scen
         forget(world.store)
 
 
-def run_at_random(scenario: Scenario, seed: int, *, rules: Rules = Rules()) -> World:
+def some_deleter(world: World, random: Random, rules: Rules) -> Process:
+    """One that chooses packs at random, and may end runs and remove snapshots."""
+    choose, ends, removes = subset(Random(random.random())), random.random() < 0.5, random.random() < 0.3
+
+    def process(store: DeleteStore) -> None:
+        if removes:
+            world.remove(*world.snapshots(), store=store)
+        world.delete(store, choose=choose, ends=ends, rules=rules)
+
+    return process
+
+
+def run_crowd(scenario: Scenario, seed: int, *, rules: Rules = Rules()) -> World:
     """Two writers, and two deleters of various kinds, in a random order, some of which crash."""
     random = Random(seed)
     world = scenario.used.copy()
-
-    def some_deleter(name: str) -> Process:
-        choose, ends, removes = subset(Random(f"{seed} {name}")), random.random() < 0.5, random.random() < 0.3
-
-        def process(store: DeleteStore) -> None:
-            if removes:
-                world.remove(*world.snapshots(), store=store)
-            world.delete(store, choose=choose, ends=ends, rules=rules)
-
-        return process
-
     processes = {
         "writer": writer(world, scenario),
         "another writer": another_writer(world, scenario),
-        "deleter": some_deleter("deleter"),
-        "another deleter": some_deleter("another deleter"),
+        "deleter": some_deleter(world, random, rules),
+        "another deleter": some_deleter(world, random, rules),
     }
-    outcomes = run_together(world.store, processes, random=random, crash=random.choice((0, 0, 0.3)))
+    outcomes = run_at_random(world.store, processes, random=random, crash=random.choice((0, 0, 0.3)))
     for who, outcome in outcomes.items():
         refused = isinstance(outcome.error, RefusedToDeleteError)
         legal = is_legal(outcome.error) or refused or isinstance(outcome.error, SimulatedCrash)
@@ -166,9 +188,9 @@ def run_at_random(scenario: Scenario, seed: int, *, rules: Rules = Rules()) -> W
 
 
 def test_two_writers_and_two_deleters_in_any_order(scenario: Scenario) -> None:
-    for seed in range(5000 if LONG else 120):
+    for seed in range(5000 if LONG else 60):
         print("seed", seed)
-        world = run_at_random(scenario, seed)
+        world = run_crowd(scenario, seed)
         require_sound_end(world, scenario)
         forget(world.store)
 
@@ -177,27 +199,65 @@ def test_two_writers_and_two_deleters_in_any_order_over_a_sealed_repository(fold
     (folder / "sealed").mkdir()
     sealed = used_repository(folder / "sealed", key=KeyFile.create(folder / "key"))
     for seed in range(1000 if LONG else 10):
-        world = run_at_random(sealed, seed)
+        world = run_crowd(sealed, seed)
         require_sound_end(world, sealed)
         forget(world.store)
 
 
+def run_writer_and_deleter(scenario: Scenario, stages: Stages, rules: Rules) -> World:
+    """One of each, the deleter ending runs, in an order that is given."""
+    world = scenario.used.copy()
+    world.delete(ends=True)  # so that the writer's run is the only one left to end
+    processes = {
+        "writer": writer(world, scenario),
+        "deleter": lambda store: world.delete(store, ends=True, rules=rules),
+    }
+    outcomes = run_in_stages(world.store, processes, stages)
+    assert is_legal(outcomes["writer"].error)
+    return world
+
+
+@pytest.mark.parametrize("stages", [OVERTAKEN, OVERLOOKED, SLEPT])
+def test_a_writer_and_a_deleter_in_the_orders_that_would_do_most_harm(scenario: Scenario, stages: Stages) -> None:
+    world = run_writer_and_deleter(scenario, stages, Rules())
+    require_sound_end(world, scenario)
+
+
+def test_a_writer_and_a_deleter_take_turns_at_any_two_moments(scenario: Scenario) -> None:
+    moments = list(itertools.product(range(1, 45), range(1, 45)))
+    for first, second in moments if LONG else Random(5).sample(moments, 60):
+        world = scenario.used.copy()
+        processes = {"writer": writer(world, scenario), "deleter": remover(world, scenario)}
+        stages = [("writer", first), ("deleter", second), ("writer", 1000)]
+        for outcome in run_in_stages(world.store, processes, stages).values():
+            assert is_legal(outcome.error), f"{stages}: {outcome.error!r}"
+        require_sound_end(world, scenario)
+        forget(world.store)
+
+
 @pytest.mark.parametrize(
-    "rules",
+    ("rules", "stages", "violation"),
     [
-        pytest.param(Rules(live_listed="before the doom"), id="live chunks listed before the doom"),
-        pytest.param(Rules(dooms_of_others=False), id="dooms of others ignored"),
-        pytest.param(Rules(intents=False), id="intents ignored"),
-        pytest.param(Rules(death="at once"), id="death in one step"),
-        pytest.param(Rules(death="after listing snapshots"), id="death in one step, after a look"),
-        pytest.param(Rules(copies=False), id="nothing copied"),
+        pytest.param(Rules(live_listed="before the doom"), OVERLOOKED, "lost", id="live chunks listed before the doom"),
+        pytest.param(Rules(intents=False), SLEPT, "lost", id="intents ignored"),
+        pytest.param(Rules(copies=False), SLEPT, "lost", id="nothing copied"),
+        pytest.param(Rules(death="at once"), OVERTAKEN, "void", id="death in one step"),
+        pytest.param(Rules(death="after listing snapshots"), OVERTAKEN, "void", id="death in one step, after a look"),
     ],
 )
-def test_the_simulation_notices_each_rule_that_a_deleter_leaves_out(scenario: Scenario, rules: Rules) -> None:
+def test_the_simulation_notices_each_rule_that_a_deleter_leaves_out(
+    scenario: Scenario, rules: Rules, stages: Stages, violation: str
+) -> None:
+    world = run_writer_and_deleter(scenario, stages, rules)
+    assert any(found.startswith(violation) for found in world.store.violations), world.store.violations
+
+
+def test_the_simulation_notices_a_deleter_that_ignores_the_dooms_of_others(scenario: Scenario) -> None:
     for seed in range(500):
-        world = run_at_random(scenario, seed, rules=rules)
+        world = run_crowd(scenario, seed, rules=Rules(dooms_of_others=False))
         world.store.check()
         if world.store.violations:
             print(f"seed {seed}: {world.store.violations[0]}")
             return
+        forget(world.store)
     pytest.fail("no violation in 500 random ways")

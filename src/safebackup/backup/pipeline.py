@@ -28,12 +28,12 @@ from safebackup.findings import Finding, Severity, printable
 from safebackup.format.chunking import Chunker
 from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_content, time_to_stored
 from safebackup.format.pack import EncodedFrame
-from safebackup.repository.writing import FRAME_BYTES, Writer
+from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
 
 YOUNG_NANOSECONDS = 2_000_000_000
 _QUEUE_MAX = 2048
 _WINDOW_BYTES = 8 << 20
-_BYTES_IN_FLIGHT = 24 << 20
+_WINDOWS_MAX = 4
 _LARGE_TRIES = 2
 _SPARSE_BYTES_MIN = 64 << 10  # below, looking for holes costs more than they do
 
@@ -99,12 +99,13 @@ class _LargeRead:
         return [extent for piece in self.pieces for extent in piece]
 
 
-@attrs.frozen(eq=False)
-class _Job:
-    """Work under way, and what to do with its result on the run's own thread."""
+@attrs.define(eq=False)
+class _Window:
+    """Memory that a part of a large file is read into; used again once no worker needs it."""
 
-    size_bytes: int
-    done: Callable[[], None]  # waits for it
+    view: memoryview
+    filled: int = 0
+    waiting: int = 1  # the reader itself
 
 
 class Pipeline:
@@ -135,8 +136,10 @@ class Pipeline:
         self._lost = lost
         self._links = HardLinks(writer.ids.link_key)
         self._queue: deque[_Item] = deque()
-        self._jobs: deque[_Job] = deque()
-        self._flying_bytes = 0
+        self._jobs: deque[Callable[[], None]] = deque()  # each waits for its result and takes it
+        self._windows: list[memoryview] = []
+        self._windows_made = 0
+        self._window = _Window(memoryview(b""), filled=_WINDOW_BYTES)  # none yet: it has no room
 
     def add(self, found: Found) -> None:
         """Take the next path of the scan."""
@@ -274,16 +277,8 @@ class Pipeline:
         data = whole.data
         self._settle_file(item, whole.status, [(self._writer.put_data(data), len(data))] if data else [])
 
-    def _start(self, size: int, done: Callable[[], None]) -> None:
-        self._jobs.append(_Job(size, done))
-        self._flying_bytes += size
-        while self._flying_bytes > _BYTES_IN_FLIGHT:
-            self._harvest()
-
     def _harvest(self) -> None:
-        job = self._jobs.popleft()
-        job.done()
-        self._flying_bytes -= job.size_bytes
+        self._jobs.popleft()()
 
     def _settle_file(self, item: _Item, status: os.stat_result, extents: Sequence[Extent]) -> None:
         self.counts.read_bytes += sum(length for chunk, length in extents if chunk is not None)
@@ -357,42 +352,62 @@ class Pipeline:
         return total
 
     def _read_run(self, item: _Item, reading: _LargeRead, handle: int, offset: int, length: int) -> int:
-        buffer = bytearray(min(_WINDOW_BYTES, length))
-        held = total = 0
+        window = self._window
+        if _WINDOW_BYTES - window.filled < length:
+            window = self._next_window()
+        start = window.filled
+        total = 0
         while True:
-            room = min(len(buffer) - held, length - total)
-            got = os.preadv(handle, [memoryview(buffer)[held : held + room]], offset + total) if room else 0
+            room = min(_WINDOW_BYTES - window.filled, length - total)
+            into = window.view[window.filled : window.filled + room]
+            got = os.preadv(handle, [into], offset + total) if room else 0
             total += got
-            held += got
+            window.filled += got
             last = got == 0 or total == length
-            if held < len(buffer) and not last:
+            if window.filled < _WINDOW_BYTES and not last:
                 continue
-            view = memoryview(buffer)[:held]
-            used = self._send_window(item, reading, view, last=last)
+            used = self._send_window(item, reading, window, start, last=last)
             if last:
                 return total
-            # Workers still read the old buffer; the uncut tail moves to the front of a new one.
-            buffer = bytearray(_WINDOW_BYTES)
-            held -= used
-            buffer[:held] = view[used:]
+            # Workers still read the full window; its uncut tail moves to the front of another.
+            tail = window.view[start + used : window.filled]
+            window, start = self._next_window(), 0
+            window.view[: len(tail)] = tail
+            window.filled = len(tail)
 
-    def _send_window(self, item: _Item, reading: _LargeRead, view: memoryview, *, last: bool) -> int:
+    def _next_window(self) -> _Window:
+        self._window_done(self._window)
+        while not self._windows and self._windows_made >= _WINDOWS_MAX:
+            self._harvest()
+        if not self._windows:
+            self._windows.append(fresh_memory(_WINDOW_BYTES))
+            self._windows_made += 1
+        self._window = _Window(self._windows.pop())
+        return self._window
+
+    def _window_done(self, window: _Window) -> None:
+        window.waiting -= 1
+        if window.waiting == 0 and len(window.view):
+            self._windows.append(window.view)
+
+    def _send_window(self, item: _Item, reading: _LargeRead, window: _Window, start: int, *, last: bool) -> int:
         used = 0
         group: list[memoryview] = []
         group_bytes = 0
-        for chunk in self._chunker.cut(view, last=last):
+        for chunk in self._chunker.cut(window.view[start : window.filled], last=last):
             group.append(chunk)
             used += len(chunk)
             group_bytes += len(chunk)
             if group_bytes >= FRAME_BYTES:
-                self._send_group(item, reading, group, group_bytes)
+                self._send_group(item, reading, window, group)
                 group, group_bytes = [], 0
         if group:
-            self._send_group(item, reading, group, group_bytes)
+            self._send_group(item, reading, window, group)
         return used
 
-    def _send_group(self, item: _Item, reading: _LargeRead, group: list[memoryview], size_bytes: int) -> None:
+    def _send_group(self, item: _Item, reading: _LargeRead, window: _Window, group: list[memoryview]) -> None:
         reading.waiting += 1
+        window.waiting += 1
         piece: list[Extent] = []
         reading.pieces.append(piece)
         future = self._writer.submit(_encode_group, self._writer, group)
@@ -402,9 +417,10 @@ class Pipeline:
             if result.frame is not None:
                 self._writer.add_frame(result.frame)
             piece.extend(result.extents)
+            self._window_done(window)
             self._piece_done(item, reading)
 
-        self._start(size_bytes, take)
+        self._jobs.append(take)
 
     # Results in order
 

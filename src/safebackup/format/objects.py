@@ -68,27 +68,60 @@ def decode(data: Buffer, shape: type[T], *, name: str) -> T:
         raise damaged(name, f"its content is malformed ({error})") from error
 
 
+class ObjectBuilder:
+    """Seals frames one after the other into one buffer, then the table behind them.
+
+    The salt is 32 fresh random bytes, given by the caller. The memory to build it in can be given too, as `room`:
+    fresh memory of this size costs more than the sealing.
+    """
+
+    def __init__(self, identity: Identity, kind: Kind, *, salt: bytes, room: memoryview | None = None) -> None:
+        self._identity = identity
+        self._kind = kind
+        self._salt = salt
+        self.room = room if room is not None else memoryview(bytearray(HEADER_BYTES))
+        self._ordinal = TABLE_ORDINAL
+        # The seal is bound to the part of the header that does not speak of the table.
+        self._seal = seal_for(self._header(0, 0), identity.keyring, name="a new object")
+        self.size_bytes = HEADER_BYTES
+
+    def add(self, frame: Buffer) -> None:
+        """Seal the next frame; it is not needed afterwards."""
+        self._ordinal += 1
+        self._append(frame, self._ordinal)
+
+    def finish(self, table: object, *, tier: int = 0) -> StoredObject:
+        """The object. It lives in `room`, until that is used again."""
+        packed = _pack_table(table)
+        header = self._header(self.size_bytes, len(packed) + TAG_BYTES)
+        self._append(packed, TABLE_ORDINAL)
+        self.room[:HEADER_BYTES] = header.to_bytes()
+        data = self.room[: self.size_bytes]
+        return StoredObject(object_name(self._kind, digest_of(data), tier=tier), data)
+
+    def _header(self, table_offset: int, table_length: int) -> Header:
+        return make_header(
+            self._identity, self._kind, salt=self._salt, table_offset=table_offset, table_length=table_length
+        )
+
+    def _append(self, part: Buffer, ordinal: int) -> None:
+        end = self.size_bytes + len(part) + TAG_BYTES
+        if end > len(self.room):
+            larger = memoryview(bytearray(max(end, 2 * len(self.room))))
+            larger[: self.size_bytes] = self.room[: self.size_bytes]
+            self.room = larger
+        self._seal.seal_into(self.room[self.size_bytes : end], part, ordinal)
+        self.size_bytes = end
+
+
 def build_object(
     identity: Identity, kind: Kind, *, salt: bytes, frames: Sequence[Buffer], table: object, tier: int = 0
 ) -> StoredObject:
-    """Seal `frames` and `table` into one object.
-
-    Costs one copy of the frames; the salt is 32 fresh random bytes, given by the caller.
-    """
-    packed_table = _pack_table(table)
-    offset = HEADER_BYTES + sum(len(frame) for frame in frames) + TAG_BYTES * len(frames)
-    header = make_header(identity, kind, salt=salt, table_offset=offset, table_length=len(packed_table) + TAG_BYTES)
-    data = bytearray(offset + header.table_length)
-    data[:HEADER_BYTES] = header.to_bytes()
-    seal = seal_for(header, identity.keyring, name="a new object")
-    view = memoryview(data)
-    position = HEADER_BYTES
-    for ordinal, frame in enumerate(frames, start=1):
-        end = position + len(frame) + TAG_BYTES
-        seal.seal_into(view[position:end], frame, ordinal)
-        position = end
-    seal.seal_into(view[position:], packed_table, TABLE_ORDINAL)
-    return StoredObject(object_name(kind, digest_of(data), tier=tier), data)
+    """Seal `frames` and `table` into one object."""
+    builder = ObjectBuilder(identity, kind, salt=salt)
+    for frame in frames:
+        builder.add(frame)
+    return builder.finish(table, tier=tier)
 
 
 def make_header(identity: Identity, kind: Kind, *, salt: bytes, table_offset: int, table_length: int) -> Header:

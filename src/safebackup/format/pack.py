@@ -13,7 +13,7 @@ import msgspec
 
 from safebackup.format.compressing import decompress
 from safebackup.format.header import FRAME_BYTES_MAX, HEADER_BYTES, OBJECT_BYTES_MAX, Header, Kind, damaged
-from safebackup.format.objects import Identity, StoredObject, build_object, read_table
+from safebackup.format.objects import Identity, ObjectBuilder, StoredObject, read_table
 from safebackup.format.sealing import TAG_BYTES, Buffer, Seal
 
 CHUNK_ID_BYTES = 32
@@ -60,13 +60,34 @@ class ChunkPlace:
     chunk_bytes: int
 
 
-def build_pack(identity: Identity, kind: Kind, frames: Sequence[EncodedFrame], *, salt: bytes) -> StoredObject:
-    """Seal frames into one pack."""
-    rows = [
-        FrameRow(frame.codec, len(frame.payload) + TAG_BYTES, frame.raw_bytes, b"".join(frame.ids), list(frame.lengths))
-        for frame in frames
-    ]
-    return build_object(identity, kind, salt=salt, frames=[frame.payload for frame in frames], table=PackTable(rows))
+class PackBuilder:
+    """Collects encoded frames into one pack; see `ObjectBuilder` for `salt` and `room`."""
+
+    def __init__(self, identity: Identity, kind: Kind, *, salt: bytes, room: memoryview | None = None) -> None:
+        self._object = ObjectBuilder(identity, kind, salt=salt, room=room)
+        self._rows: list[FrameRow] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """The size so far."""
+        return self._object.size_bytes
+
+    @property
+    def room(self) -> memoryview:
+        """The memory that the pack is in."""
+        return self._object.room
+
+    def add(self, frame: EncodedFrame) -> None:
+        """Seal the next frame; it is not needed afterwards."""
+        self._object.add(frame.payload)
+        stored_bytes = len(frame.payload) + TAG_BYTES
+        self._rows.append(
+            FrameRow(frame.codec, stored_bytes, frame.raw_bytes, b"".join(frame.ids), list(frame.lengths))
+        )
+
+    def finish(self) -> StoredObject:
+        """The pack."""
+        return self._object.finish(PackTable(self._rows))
 
 
 def read_pack_table(data: Buffer, *, name: str, kind: Kind, identity: Identity) -> tuple[Seal, PackTable]:

@@ -7,6 +7,7 @@ Before a pack is stored it is opened again with the key, decoded, and every chun
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from collections import deque
@@ -23,16 +24,23 @@ from safebackup.format.header import Kind, damaged
 from safebackup.format.ids import ChunkIds
 from safebackup.format.index import build_index
 from safebackup.format.objects import Identity, StoredObject, read_header
-from safebackup.format.pack import ChunkPlace, EncodedFrame, build_pack, open_frame, places_of, read_pack_table
-from safebackup.format.sealing import TAG_BYTES, Buffer
+from safebackup.format.pack import (
+    ChunkPlace,
+    EncodedFrame,
+    PackBuilder,
+    open_frame,
+    places_of,
+    read_pack_table,
+)
+from safebackup.format.sealing import Buffer
 from safebackup.repository.indexing import ChunkIndex
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import AppendStore
 
 T = TypeVar("T")
 FRAME_BYTES = 1 << 20  # small chunks are grouped to about this
-PACK_BYTES = 16 << 20
-METADATA_PACK_BYTES = 4 << 20
+FULL_BYTES = {Kind.DATA_PACK: 16 << 20, Kind.METADATA_PACK: 4 << 20}  # a pack that has reached this is stored
+ROOM_BYTES = 24 << 20  # for a full pack with the frame that fills it, and its table
 INDEX_EVERY_BYTES = 1 << 30
 INDEX_EVERY_SECONDS = 600.0
 _PACKS_IN_FLIGHT = 2
@@ -72,12 +80,10 @@ class Writer:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup")
         self._claims: set[bytes] = set()
         self._claiming = threading.Lock()
-        self._packs = {
-            Kind.DATA_PACK: _OpenPack(PACK_BYTES),
-            Kind.METADATA_PACK: _OpenPack(METADATA_PACK_BYTES),
-        }
+        self._packs: dict[Kind, PackBuilder] = {}
+        self._rooms: list[memoryview] = []
         self._storing: deque[Future[None]] = deque()
-        self._groups = {kind: _OpenGroup() for kind in self._packs}
+        self._groups = {kind: _OpenGroup() for kind in FULL_BYTES}
         self._encoding: deque[tuple[Kind, Future[EncodedFrame]]] = deque()
         self._unindexed_bytes = 0
         self._indexed_at = runtime.clock.monotonic()
@@ -109,10 +115,12 @@ class Writer:
 
     def add_frame(self, frame: EncodedFrame, kind: Kind = Kind.DATA_PACK) -> None:
         """Put a frame into the open pack; a full one is stored in the background. Blocks while too many are."""
+        if kind not in self._packs:
+            room = self._rooms.pop() if self._rooms else fresh_memory(ROOM_BYTES)
+            self._packs[kind] = PackBuilder(self._identity, kind, salt=self._runtime.random(32), room=room)
         pack = self._packs[kind]
-        pack.frames.append(frame)
-        pack.size_bytes += len(frame.payload) + TAG_BYTES
-        if pack.size_bytes >= pack.full_bytes:
+        pack.add(frame)
+        if pack.size_bytes >= FULL_BYTES[kind]:
             if self._on_large is not None:
                 # Before the first full pack is stored: what is worth finding again after a crash begins here.
                 on_large, self._on_large = self._on_large, None
@@ -148,7 +156,7 @@ class Writer:
         for kind in self._groups:
             self._encode_group(kind)
         self._take_encoded(0)
-        for kind in self._packs:
+        for kind in FULL_BYTES:
             self._close_pack(kind)
         self._settle(0)
         self.publish_index()
@@ -189,12 +197,11 @@ class Writer:
             self.add_frame(future.result(), kind)
 
     def _close_pack(self, kind: Kind) -> None:
-        pack = self._packs[kind]
-        if not pack.frames:
+        pack = self._packs.pop(kind, None)
+        if pack is None:
             return
-        frames, pack.frames, pack.size_bytes = pack.frames, [], 0
         self._settle(_PACKS_IN_FLIGHT - 1)
-        self._storing.append(self.submit(self._store_pack, kind, frames, self._runtime.random(32)))
+        self._storing.append(self.submit(self._store_pack, kind, pack))
         due = self._runtime.clock.monotonic() - self._indexed_at > INDEX_EVERY_SECONDS
         if due or self._unindexed_bytes >= INDEX_EVERY_BYTES:
             self.publish_index()
@@ -203,15 +210,20 @@ class Writer:
         while len(self._storing) > remaining:
             self._storing.popleft().result()
 
-    def _store_pack(self, kind: Kind, frames: list[EncodedFrame], salt: bytes) -> None:
-        pack = build_pack(self._identity, kind, frames, salt=salt)
-        frames.clear()  # their bytes are in the pack now
+    def _store_pack(self, kind: Kind, builder: PackBuilder) -> None:
+        pack = builder.finish()
         entries = check_pack(pack, kind, self._identity, self.ids)
         self.put(pack)
         self.index.add_own(entries, pack.name, len(pack.data))
         with self._claiming:
             self._unindexed_bytes += len(pack.data)
+            self._rooms.append(builder.room)
             self._claims.difference_update(chunk_id for chunk_id, _ in entries)
+
+
+def fresh_memory(size: int) -> memoryview:
+    """Writable memory outside of the allocator's heap, which large blocks that come and go would tear to pieces."""
+    return memoryview(mmap.mmap(-1, size))
 
 
 def worker_count(workers: object) -> int:
@@ -233,13 +245,6 @@ class _OpenGroup:
 
     chunks: list[tuple[bytes, Buffer]] = attrs.field(factory=list)
     size_bytes: int = 0
-
-
-class _OpenPack:
-    def __init__(self, full_bytes: int) -> None:
-        self.full_bytes = full_bytes
-        self.frames: list[EncodedFrame] = []
-        self.size_bytes = 0
 
 
 def check_pack(pack: StoredObject, kind: Kind, identity: Identity, ids: ChunkIds) -> list[tuple[bytes, ChunkPlace]]:
