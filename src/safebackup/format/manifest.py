@@ -39,6 +39,7 @@ TORN = 1  # flag of an entry: it changed while it was read
 Fetch = Callable[[bytes, int], Buffer]  # a metadata chunk by id and length, checked
 Put = Callable[[bytes], bytes]  # stores a metadata chunk and returns its id
 Content = bytes | list[int | bytes | None] | None
+PathState = tuple[bytes | None, tuple[bytes, ...]]
 Extent = tuple[bytes | None, int]  # chunk id, or None for a hole; number of bytes
 
 
@@ -257,6 +258,15 @@ class PathChecker:
     def __init__(self, parents: Iterable[bytes] = ()) -> None:
         self._previous: bytes | None = None
         self._directories = [b"", *parents]
+
+    @property
+    def state(self) -> PathState:
+        """What the check of later entries depends on; can be set back."""
+        return self._previous, tuple(self._directories)
+
+    @state.setter
+    def state(self, state: PathState) -> None:
+        self._previous, self._directories = state[0], list(state[1])
 
     def check(self, entry: Entry) -> None:
         """Check one entry against those before it.

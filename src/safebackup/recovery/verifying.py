@@ -8,7 +8,7 @@ so that everything has been read after twenty runs. `full`: every object, every 
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
@@ -27,6 +27,7 @@ from safebackup.format.manifest import (
     EvidenceSegment,
     NodeRef,
     PathChecker,
+    PathState,
     read_refs,
     read_segment,
 )
@@ -190,7 +191,8 @@ class _Verification:
     damaged_packs: set[str] = attrs.field(factory=set)  # gone, cut short, or damaged somewhere
     _bad_places: set[tuple[str, bytes]] = attrs.field(factory=set)  # pack, chunk id
     _needed_packs: set[str] = attrs.field(factory=set)
-    _checked: set[bytes] = attrs.field(factory=set)  # segments whose files were looked at
+    # Segments that were looked at, with what came before them: their files, and what comes behind.
+    _checked: dict[tuple[bytes, bytes, PathState], tuple[int, PathState]] = attrs.field(factory=dict)
     _bad_chunks: set[bytes] = attrs.field(factory=set)
 
     def perform(self) -> None:
@@ -376,22 +378,25 @@ class _Verification:
             )
 
     def _check_segment(self, ref: NodeRef, evidence_ref: NodeRef, checker: PathChecker) -> int:
+        """The number of files in a segment; one that follows the same paths as before is not read twice."""
+        key = (ref.chunk, evidence_ref.chunk, checker.state)
+        if (known := self._checked.get(key)) is not None:
+            files, checker.state = known
+            return files
         segment = read_segment(self.reader.read_metadata(ref.chunk, ref.chunk_bytes), ref)
         rows = self.reader.read_metadata(evidence_ref.chunk, evidence_ref.chunk_bytes)
         require_same_shape(segment, decode(rows, EvidenceSegment, name="change evidence"))
         size = files = 0
-        seen = ref.chunk in self._checked
         for entry in segment.entries:
             checker.check(entry)
             files += entry.kind == EntryKind.FILE
             size += entry.size
-            if not seen:
-                self._check_content(entry)
-        self._checked.add(ref.chunk)
+            self._check_content(entry)
         if size != ref.content_bytes:
             raise IntegrityError(
                 f"a segment of {size} bytes is listed with {ref.content_bytes}", code=Code.MANIFEST_MISMATCH
             )
+        self._checked[key] = files, checker.state
         return files
 
     def _check_content(self, entry: Entry) -> None:
@@ -423,7 +428,7 @@ class _Verification:
             self.slice = self._next_slice()
             names = [name for name in names if int(name.rpartition("/")[2][:8], 16) % SLICES == self.slice]
         self.callback.set_size(sum(self._sizes[name] for name in names))
-        expected = self._indexed_places(frozenset(names))
+        promised = self._promised(frozenset(names))
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="safebackup-verify")
         try:
             for name, places in _ahead(pool, self._read_pack, names):
@@ -431,10 +436,9 @@ class _Verification:
                 if isinstance(places, SafeBackupError):
                     self.damaged_packs.add(name)
                     self._damaged(name, places)
-                    good = self._salvage(name)
-                else:
-                    good = places
-                self._compare(name, good, expected.get(name, {}))
+                    self._compare(name, self._salvage(name))
+                elif self._confirmed(places) != promised.get(name, 0):
+                    self._compare(name, places)
                 self.callback.relative_update(self._sizes[name])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -462,16 +466,20 @@ class _Verification:
             return int.from_bytes(self.repository.runtime.random(4), "big") % SLICES
         return (max(taken)[1] + 1) % SLICES
 
-    def _indexed_places(self, names: frozenset[str]) -> dict[str, dict[bytes, ChunkPlace]]:
-        """What indexes say of each pack that will be read."""
-        expected: dict[str, dict[bytes, ChunkPlace]] = {}
-        for loaded in self.reader.index.visible.values():
-            if loaded.name in self.reader.index.problems:
-                continue
-            for chunk_id, place in self.reader.index.entries(loaded):
-                if place.pack in names:
-                    expected.setdefault(place.pack, {})[chunk_id] = place
-        return expected
+    def _promised(self, names: frozenset[str]) -> Counter[str]:
+        """How many entries of indexes lie in each of these packs."""
+        return Counter(
+            place.pack
+            for loaded in self.reader.index.visible.values()
+            if loaded.name not in self.reader.index.problems
+            for _, place in self.reader.index.entries(loaded)
+            if place.pack in names
+        )
+
+    def _confirmed(self, places: dict[bytes, ChunkPlace]) -> int:
+        """How many entries of indexes say of these chunks just what was found."""
+        find_all = self.reader.index.find_all
+        return sum(found == place for chunk_id, place in places.items() for found in find_all(chunk_id))
 
     def _read_pack(self, name: str) -> dict[bytes, ChunkPlace] | SafeBackupError:
         try:
@@ -501,8 +509,10 @@ class _Verification:
                 if place.pack == name:
                     yield chunk_id, place
 
-    def _compare(self, name: str, found: dict[bytes, ChunkPlace], expected: dict[bytes, ChunkPlace]) -> None:
-        wrong = [chunk_id for chunk_id, place in expected.items() if found.get(chunk_id) != place]
+    def _compare(self, name: str, found: dict[bytes, ChunkPlace]) -> None:
+        """Name the chunks that an index promises in a pack and that are not there as promised."""
+        promised = list(self._all_indexed(name))
+        wrong = [chunk_id for chunk_id, place in promised if found.get(chunk_id) != place]
         if not wrong:
             return
         self.damaged_packs.add(name)
@@ -510,7 +520,7 @@ class _Verification:
         self._find(
             Code.INDEX_MISMATCH,
             Severity.ERROR,
-            f"{name} lacks {len(wrong)} of the {len(expected)} chunks that an index says it holds",
+            f"{name} lacks {len(wrong)} of the {len(promised)} chunks that an index says it holds",
             "Bring the pack back from a replica.",
             name,
         )
