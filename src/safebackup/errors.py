@@ -30,6 +30,7 @@ class Code(StrEnum):
     KEY_NOT_WANTED = "key-not-wanted"
     KEY_FILE_EXPOSED = "key-file-exposed"
     KEY_FILE_BAD = "key-file-bad"
+    KEY_FILE_MISSING = "key-file-missing"
     NAIVE_TIME = "naive-time"
     BAD_TIME = "bad-time"
     SLOW_CHUNKER = "slow-chunker"
@@ -52,8 +53,6 @@ class Code(StrEnum):
     SHORT_READ = "short-read"
     # Keys
     WRONG_KEY = "wrong-key"
-    NO_KEY_SLOT = "no-key-slot"
-    LAST_KEY_SLOT = "last-key-slot"
     # Bytes that are not what was written
     DAMAGED_OBJECT = "damaged-object"
     DAMAGED_MANIFEST = "damaged-manifest"
@@ -66,7 +65,8 @@ class Code(StrEnum):
     # A safety rule said no
     EMPTY_SOURCE = "empty-source"
     TARGET_NOT_EMPTY = "target-not-empty"
-    TARGET_IN_SOURCE = "target-in-source"
+    TARGET_IN_REPOSITORY = "target-in-repository"
+    REFUSED = "refused"
     REPOSITORY_IN_SOURCE = "repository-in-source"
     UNSAFE_PATH = "unsafe-path"
     # Findings of a backup
@@ -186,7 +186,7 @@ class IntegrityError(SafeBackupError):
 class RefusedError(SafeBackupError):
     """A safety rule said no before anything was done."""
 
-    default_code = Code.BAD_ARGUMENT
+    default_code = Code.REFUSED
 
 
 class InternalError(SafeBackupError):

@@ -45,31 +45,37 @@ def _walk(url: str) -> str:
     return "walked"
 
 
-def main(url: str, source: str, work: Path) -> None:
-    """Try each verb, and say what came of it."""
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
-    verbs: dict[str, Callable[[], object]] = {
+def answers(url: str, source: str, work: Path) -> dict[str, str]:
+    """What each verb answers: a word, a code, or CRASH and whatever is no error of ours."""
+    verbs: dict[str, Callable[[], str]] = {
         "walk": lambda: _walk(url),
         "rehearse": lambda: _restore(url, work, True),
         "restore": lambda: _restore(url, work, False),
         "verify": lambda: "passed" if verify(_open(url), record=False, workers=2).passed else "damaged",
-        "sample": lambda: "passed" if verify(_open(url), level="sample", workers=2).passed else "damaged",
+        "sample": lambda: "passed" if verify(_open(url), level="sample", record=False, workers=2).passed else "damaged",
         "back_up": lambda: "complete" if back_up(source, into=_open(url), workers=2).complete else "incomplete",
     }
-    before = _peak_mib()
-    answers: dict[str, object] = {}
+    found: dict[str, str] = {}
     for verb, attempt in verbs.items():
         began = time.monotonic()
         try:
-            answers[verb] = attempt()
+            found[verb] = attempt()
         except SafeBackupError as error:
-            answers[verb] = str(error.code)
-        except BaseException as error:
-            answers[verb] = f"CRASH {type(error).__name__}: {str(error)[:300]}"
-        print(f"{verb}: {answers[verb]} after {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
-    print(json.dumps({**answers, "grown_mib": _peak_mib() - before}), flush=True)
+            found[verb] = str(error.code)
+        except Exception as error:
+            found[verb] = f"CRASH {type(error).__name__}: {str(error)[:300]}"
+        print(f"{verb}: {found[verb]} after {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    """Besiege what the arguments name."""
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    before = _peak_mib()
+    found = answers(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    print(json.dumps({**found, "grown_mib": _peak_mib() - before}), flush=True)
     os._exit(0)  # whatever threads are left
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main()

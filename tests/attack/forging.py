@@ -107,12 +107,13 @@ class Forger:
         return self.record(Kind.SNAPSHOT, msgspec.structs.replace(honest, **facts))
 
     def record(self, kind: Kind, body: object, *, tier: int = 0) -> str:
-        return self.put(build_record(self.repository.identity, kind, body, salt=os.urandom(32), tier=tier).data, kind)
+        record = build_record(self.repository.identity, kind, body, salt=os.urandom(32), tier=tier)
+        return self.put(record.data, kind, tier=tier)
 
-    def object(self, kind: Kind, table: object, frames: Sequence[bytes] = ()) -> str:
+    def object(self, kind: Kind, table: object, frames: Sequence[bytes] = (), *, tier: int = 0) -> str:
         """An object of any table and frames, sealed as it should be."""
-        identity = self.repository.identity
-        return self.put(build_object(identity, kind, salt=os.urandom(32), frames=frames, table=table).data, kind)
+        made = build_object(self.repository.identity, kind, salt=os.urandom(32), frames=frames, table=table, tier=tier)
+        return self.put(made.data, kind, tier=tier)
 
     def raw_table(self, kind: Kind, packed: bytes) -> str:
         """A record whose table is these bytes, whatever they decompress to."""
@@ -132,8 +133,8 @@ class Forger:
         )
         return self.put(attrs.evolve(header, **lies).to_bytes() + bytes(200), kind)  # type: ignore[arg-type]
 
-    def put(self, data: bytes | bytearray | memoryview, kind: Kind) -> str:
+    def put(self, data: bytes | bytearray | memoryview, kind: Kind, *, tier: int = 0) -> str:
         """Store bytes under the name that they have as an object of this kind."""
-        name = object_name(kind, digest_of(data))
+        name = object_name(kind, digest_of(data), tier=tier)
         self.repository.store.put_new(name, bytes(data))
         return name

@@ -551,7 +551,7 @@ def test_a_directory_that_is_swapped_just_before_it_is_opened_is_reported(
     scan = Scan(Source(tmp_path / "top"))
 
     assert paths_of(scan) == [b""]
-    assert [each.code for each in scan.findings] == [Code.PATH_VANISHED]
+    assert [each.code for each in scan.findings] == [Code.PATH_UNREADABLE]
     assert not scan.complete
 
 
@@ -593,7 +593,7 @@ def test_a_directory_that_is_moved_while_the_scan_is_far_beneath_it_makes_it_inc
 
     assert b"z" in found
     assert b"d/z" not in found
-    assert {each.code for each in scan.findings} == {Code.PATH_VANISHED}
+    assert {each.code for each in scan.findings} == {Code.PATH_UNREADABLE}
     assert not scan.complete
 
 

@@ -111,13 +111,13 @@ class _Deletion:
             self._put(Kind.DOOM, doom)
         intents = list(self._read_all("intents/", IntentBody, Kind.INTENT)) if self.rules.intents else []
         if ends:
-            for run in sorted({intent.run for intent in intents} - self._published()):
+            for run in sorted({intent.run for intent in intents} - self._published() - self._dead()):
                 self._end(run)
         snapshots = list(self._read_all("snapshots/", SnapshotBody, Kind.SNAPSHOT))
         if self.rules.live_listed == "before the doom":
             self._put(Kind.DOOM, doom)
         index = ChunkIndex(self.store, self.identity)  # lists the dooms of all deleters
-        dead = {body.run for body in self._read_all("deaths/", DeathBody, Kind.DEATH) if body.final}
+        dead = self._dead()
         index.refresh()
         self._copy(
             index,
@@ -139,6 +139,9 @@ class _Deletion:
 
     def _published(self) -> set[bytes]:
         return {body.run for body in self._read_all("snapshots/", SnapshotBody, Kind.SNAPSHOT)}
+
+    def _dead(self) -> set[bytes]:
+        return {body.run for body in self._read_all("deaths/", DeathBody, Kind.DEATH) if body.final}
 
     def _copy(
         self,

@@ -94,7 +94,7 @@ class Scan:
         try:
             status = os.lstat(root.path)
         except OSError as error:
-            self._missed(Code.PATH_VANISHED, root.path, "was there when the scan began and is gone", error)
+            self._missed(Code.PATH_UNREADABLE, root.path, "was there when the scan began and is gone", error)
             return
         if stat.S_ISDIR(status.st_mode):
             try:
@@ -157,7 +157,7 @@ class Scan:
             return None
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                self._missed(Code.PATH_VANISHED, absolute, "was a directory and became something else", error)
+                self._missed(Code.PATH_UNREADABLE, absolute, "was a directory and became something else", error)
                 return None
             self._missed(Code.PATH_UNREADABLE, absolute, "could not be listed", error)
             return status
@@ -194,7 +194,7 @@ class Scan:
                 raise FileNotFoundError(errno.ENOENT, "another directory is there now")
         except OSError as error:
             left = f"was moved while it was scanned, with {len(level.names):,} of its entries still to come"
-            self._missed(Code.PATH_VANISHED, absolute, left, error)
+            self._missed(Code.PATH_UNREADABLE, absolute, left, error)
             level.names.clear()
         return level.fd
 

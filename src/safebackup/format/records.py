@@ -146,6 +146,7 @@ class JournalBody(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     heads: tuple[str, ...]
     snapshots: tuple[str, ...]
+    affected: tuple[str, ...] = ()  # snapshots that a verification found damaged
     damaged: tuple[str, ...] = ()  # packs; writers trust them no more
     findings: tuple[FindingRow, ...] = ()
     facts: dict[str, str | int | bool] = {}

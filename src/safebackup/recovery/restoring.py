@@ -101,7 +101,8 @@ def restore(
     clock = repository.runtime.clock
     began = clock.monotonic()
     observer = logged(observer)
-    observer(RunStarted(verb="restore", subject=f"{snapshot.id[:12]} to {printable(target)}"))
+    run = repository.runtime.random(16).hex()
+    observer(RunStarted(run=run, verb="restore", subject=f"{snapshot.id[:12]} to {printable(target)}"))
     reader = repository.reader()
     plan = _Selection(Manifests(reader), snapshot, paths)
     work = _Restore(
@@ -112,7 +113,10 @@ def restore(
         devices=devices,
         callback=callback or NoProgress(),
         observer=observer,
+        run=run,
     )
+    if paths is None:
+        work.callback.set_size(snapshot.content_bytes)
     if dry_run:
         work.rehearse(plan)
     else:
@@ -130,7 +134,7 @@ def restore(
         seconds=clock.monotonic() - began,
     )
     outcome = "complete" if report.complete else "incomplete"
-    observer(RunFinished(verb="restore", outcome=outcome, seconds=report.seconds))
+    observer(RunFinished(run=run, verb="restore", outcome=outcome, seconds=report.seconds))
     return report
 
 
@@ -163,7 +167,7 @@ def _refuse_repository(target: bytes, repository: Repository) -> None:
     if real == home or real.startswith(home + b"/"):
         raise RefusedError(
             f"the target {printable(target)} lies in the repository",
-            code=Code.TARGET_IN_SOURCE,
+            code=Code.TARGET_IN_REPOSITORY,
             hint="Restore to a folder outside of it.",
         )
 
@@ -275,6 +279,7 @@ class _Restore:
     devices: bool
     callback: Progress
     observer: Observer
+    run: str
     findings: list[Finding] = attrs.field(factory=list)
     findings_total: int = 0
     missing: bool = False
@@ -290,7 +295,7 @@ class _Restore:
             self.missing = self.missing or finding.severity is Severity.ERROR
             if len(self.findings) < _FINDINGS_KEPT:
                 self.findings.append(finding)
-        self.observer(FindingRaised(finding=finding))
+        self.observer(FindingRaised(run=self.run, finding=finding))
 
     def rehearse(self, plan: _Selection) -> None:
         """Look whether everything could be restored, from manifests and indexes alone."""

@@ -101,7 +101,7 @@ def _require_empty(fd: int, path: bytes) -> None:
         raise RefusedError(
             f"the target {printable(path)} is not empty: it holds {len(found):,} names, such as {example!r}",
             code=Code.TARGET_NOT_EMPTY,
-            hint="Restore to a new folder. To complete an interrupted restore, keep what is there (overwrite=keep).",
+            hint='Restore to a new folder. To complete an interrupted restore, keep what is there (overwrite="keep").',
         )
 
 
@@ -297,6 +297,6 @@ def disk_failed(path: bytes, error: OSError) -> StorageError:
         return StorageError(
             f"no space left for {printable(path)} ({error})",
             code=Code.STORE_FULL,
-            hint="Free space on the target's disk; then restore again and keep what is there (overwrite=keep).",
+            hint='Free space on the target\'s disk; then restore again and keep what is there (overwrite="keep").',
         )
     return StorageError.from_os(f"restoring {printable(path)}", error)

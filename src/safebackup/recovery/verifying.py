@@ -113,7 +113,8 @@ def verify(
     clock = repository.runtime.clock
     began, started = clock.monotonic(), clock.now()
     observer = logged(observer)
-    observer(RunStarted(verb="verify", subject=f"{repository.url} at level {level}"))
+    run = repository.runtime.random(16)
+    observer(RunStarted(run=run.hex(), verb="verify", subject=f"{repository.url} at level {level}"))
     history = read_history(repository.store, repository.identity, copies=False)
     work = _Verification(
         repository=repository,
@@ -122,6 +123,7 @@ def verify(
         level=level,
         callback=callback or NoProgress(),
         observer=observer,
+        run=run,
         workers=workers,
         chosen=_chosen(what, history),
         whole=isinstance(what, Repository),
@@ -130,7 +132,11 @@ def verify(
     report = work.finish(clock.monotonic() - began)
     if record:
         write_journal(repository, _journal(repository, work, report, started))
-    observer(RunFinished(verb="verify", outcome="passed" if report.passed else "damaged", seconds=report.seconds))
+    observer(
+        RunFinished(
+            run=run.hex(), verb="verify", outcome="passed" if report.passed else "damaged", seconds=report.seconds
+        )
+    )
     return report
 
 
@@ -147,7 +153,7 @@ def _chosen(what: Repository | Snapshot, history: History) -> dict[str, Snapshot
 def _journal(repository: Repository, work: _Verification, report: VerifyReport, started: int) -> JournalBody:
     body = journal_body(
         repository,
-        run=repository.runtime.random(16),
+        run=work.run,
         kind=VERIFICATION,
         outcome="passed" if report.passed else "damaged",
         started=started,
@@ -156,6 +162,7 @@ def _journal(repository: Repository, work: _Verification, report: VerifyReport, 
     return msgspec.structs.replace(
         body,
         snapshots=tuple(sorted(name for name in work.chosen if name.partition("/")[2] not in report.affected)),
+        affected=tuple(sorted(work.affected)),
         damaged=tuple(sorted(work.damaged_packs)),
         facts={
             "level": str(report.level),
@@ -175,6 +182,7 @@ class _Verification:
     level: Level
     callback: Progress
     observer: Observer
+    run: bytes
     workers: int
     chosen: dict[str, SnapshotBody]
     whole: bool  # the repository, not one snapshot
@@ -425,8 +433,7 @@ class _Verification:
         if self.level is Level.STRUCTURE:
             return
         if self.level is Level.SAMPLE:
-            self.slice = self._next_slice()
-            names = [name for name in names if int(name.rpartition("/")[2][:8], 16) % SLICES == self.slice]
+            names = self._sampled(names)
         self.callback.set_size(sum(self._sizes[name] for name in names))
         promised = self._promised(frozenset(names))
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="safebackup-verify")
@@ -454,6 +461,16 @@ class _Verification:
             and name not in doomed
             and (self.whole or name in self._needed_packs)
         ]
+
+    def _sampled(self, names: list[str]) -> list[str]:
+        """The packs of this turn's part; parts that are empty are passed over."""
+        self.slice = self._next_slice()
+        for _ in range(SLICES):
+            chosen = [name for name in names if int(name.rpartition("/")[2][:8], 16) % SLICES == self.slice]
+            if chosen:
+                return chosen
+            self.slice = (self.slice + 1) % SLICES
+        return []
 
     def _next_slice(self) -> int:
         """The part after that of the last sample, so that all have had their turn after twenty."""
@@ -573,7 +590,7 @@ class _Verification:
         self.failed = self.failed or severity is Severity.ERROR
         if len(self.findings) < _FINDINGS_KEPT:
             self.findings.append(finding)
-        self.observer(FindingRaised(finding=finding))
+        self.observer(FindingRaised(run=self.run.hex(), finding=finding))
 
     def _was_read(self, data: bytes) -> None:
         self.objects_read += 1
@@ -587,7 +604,7 @@ class _Verification:
         if self.level is Level.FULL or self.packs_read == self.packs_total:
             return f"Every byte of {scope} in {self.packs_read} packs was read, decoded and hashed."
         if not self.packs_read:
-            return f"No pack fell into this turn's part of the {self.packs_total} packs; structure alone was read."
+            return f"There are no packs of {scope}; structure alone was read."
         power = self.packs_read / self.packs_total
         bound = 1 - 0.05 ** (1 / self.packs_read)
         return (

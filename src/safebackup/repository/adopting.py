@@ -17,12 +17,16 @@ from safebackup.storage import ReadStore
 def adopt_packs(store: ReadStore, identity: Identity, index: ChunkIndex) -> int:
     """Take the chunks of packs that no index names for the run's own; the number of such packs.
 
+    Packs that an index names and that are gone become suspect, so that what they held is stored again.
+
     Costs a listing of all packs and two reads for each that is adopted.
     """
     named = {row.name for loaded in index.visible.values() for row in loaded.table.packs}
+    listed = set()
     adopted = 0
     for kind in (Kind.DATA_PACK, Kind.METADATA_PACK):
         for info in store.list(f"{FOLDER[kind]}/"):
+            listed.add(info.name)
             if info.name in named or info.name in index.doomed:
                 continue
             try:
@@ -32,6 +36,7 @@ def adopt_packs(store: ReadStore, identity: Identity, index: ChunkIndex) -> int:
                 continue
             index.add_own(places_of(info.name, table), info.name, info.size_bytes)
             adopted += 1
+    index.suspects.update(named - listed - index.doomed)  # indexes name them and they are gone
     return adopted
 
 

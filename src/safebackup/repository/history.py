@@ -22,6 +22,7 @@ T = TypeVar("T")
 # Kinds of journal records, and what some of them say.
 BACKUP = "backup"
 VERIFICATION = "verification"
+DRILL = "drill"
 REMOVAL = "removal"  # of the snapshots that it names
 STARTED = "started"  # outcome of the record that a run leaves before it stores its first full pack
 ADOPTED = "adopted"  # fact: the interrupted runs whose packs this run has taken over, hexadecimal, by spaces

@@ -54,7 +54,13 @@ class Passphrase:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Passphrase:
-        """The first line of a file that nobody else can read."""
+        """The first line of a file that nobody else can read.
+
+        Raises:
+            NotFoundError: it is not there.
+            AccessError: others can read it, or this user cannot.
+            ConfigurationError: it is empty or no text.
+        """
         content = _read_secret_file(os.fspath(path), "passphrase file")
         try:
             return cls(content.decode("utf-8").split("\n", 1)[0].rstrip("\r"))
@@ -63,7 +69,11 @@ class Passphrase:
 
     @classmethod
     def from_environment(cls, variable: str) -> Passphrase:
-        """The value of an environment variable."""
+        """The value of an environment variable.
+
+        Raises:
+            ConfigurationError: it is not set, or empty.
+        """
         if not (text := os.environ.get(variable)):
             raise ConfigurationError(f"the environment variable {variable} is not set", code=Code.KEY_REQUIRED)
         return cls(text)
@@ -147,7 +157,11 @@ def _read_secret_file(path: str, what: str) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(_KEY_FILE_BYTES_MAX + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(f"the {what} {path} does not exist", code=Code.NO_PATH) from error
+        raise NotFoundError(
+            f"the {what} {path} does not exist",
+            code=Code.KEY_FILE_MISSING,
+            hint="Check the path, and whether its disk is mounted; a key that is lost cannot be replaced.",
+        ) from error
     except OSError as error:
         raise AccessError(f"the {what} {path} cannot be read: {error}", code=Code.KEY_FILE_BAD) from error
     if stat.S_ISREG(mode) and mode & 0o077:

@@ -6,12 +6,12 @@ It is small on purpose: the verbs (`back_up`, `restore`, `verify`) are functions
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
 
 import attrs
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, NotFoundError, StorageError
+from safebackup.findings import printable
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
 from safebackup.format.header import FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
 from safebackup.format.manifest import Entry
@@ -27,16 +27,8 @@ from safebackup.repository.keys import NO_KEYS, Key, build_slot, keyring_of, new
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
 from safebackup.repository.runtime import SOFTWARE, Runtime
+from safebackup.repository.standings import Standing, judge
 from safebackup.storage import AppendStore, open_store
-
-
-class Standing(StrEnum):
-    """How far a snapshot is to be trusted."""
-
-    INCOMPLETE = "incomplete"  # some expected path is missing
-    COMPLETE = "complete"
-    VERIFIED = "verified"  # a verification passed; its level is told beside it
-    PROVEN = "proven"  # a drill ended "proved"
 
 
 @attrs.frozen(kw_only=True)
@@ -165,6 +157,8 @@ class Snapshot:
     complete: bool
     standing: Standing
     verified_level: str  # "" while it is not verified
+    suspect: bool  # a verification found it damaged, and none as deep found it whole since
+    tags: tuple[str, ...]
     entries: int
     files: int
     content_bytes: int
@@ -193,10 +187,17 @@ class Snapshot:
         """Its entries in order: all, or a path and what is in it.
 
         Raises:
+            NotFoundError: the snapshot has no such path.
             IntegrityError: a piece of its manifest is damaged.
         """
         manifests = Manifests(self.require_repository().reader())
-        below = os.fsencode(path) if isinstance(path, str) else path
+        below = os.fsencode(path).strip(b"/") if path is not None else None
+        if below and manifests.find(self.body.manifest, below) is None:
+            raise NotFoundError(
+                f"{printable(below)} is not in snapshot {self.id[:12]}",
+                code=Code.NO_PATH,
+                hint="Paths are relative to the snapshot's root: walk() lists them all.",
+            )
         for _, entries in manifests.segments(self.body.manifest, below=below):
             yield from entries
 
@@ -300,7 +301,7 @@ def attach(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Reposito
 
 def bind(repository: Repository, name: str, body: SnapshotBody, history: History) -> Snapshot:
     """A snapshot with its standing, as the journal tells it."""
-    standing, level = _standing(name, body, history)
+    judgement = judge(name, complete=body.complete, journal=history.journal)
     return Snapshot(
         id=name.partition("/")[2],
         source=body.source,
@@ -309,32 +310,13 @@ def bind(repository: Repository, name: str, body: SnapshotBody, history: History
         started=from_nanoseconds(body.started),
         finished=from_nanoseconds(body.finished),
         complete=body.complete,
-        standing=standing,
-        verified_level=level,
+        standing=judgement.standing,
+        verified_level=judgement.level,
+        suspect=judgement.suspect,
+        tags=body.tags,
         entries=body.entries,
         files=body.files,
         content_bytes=body.content_bytes,
         body=body,
         repository=repository,
     )
-
-
-_LEVELS: Sequence[str] = ("", "structure", "sample", "full")
-
-
-def _standing(name: str, body: SnapshotBody, history: History) -> tuple[Standing, str]:
-    if not body.complete:
-        return Standing.INCOMPLETE, ""
-    level = ""
-    proven = False
-    for record in history.journal.values():
-        if name not in record.snapshots:
-            continue
-        if record.kind == "verification" and record.outcome == "passed":
-            reached = str(record.facts.get("level", ""))
-            if reached in _LEVELS:
-                level = max(level, reached, key=_LEVELS.index)
-        proven = proven or (record.kind == "drill" and record.outcome == "proved")
-    if proven:
-        return Standing.PROVEN, level
-    return (Standing.VERIFIED, level) if level else (Standing.COMPLETE, "")

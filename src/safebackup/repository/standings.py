@@ -1,0 +1,79 @@
+"""How far a snapshot is to be trusted, as the journal tells it; pure.
+
+"Later" is what the journal's graph says: a record is later than those that it names as heads, and theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import attrs
+
+from safebackup.format.records import JournalBody
+from safebackup.repository.history import DRILL, VERIFICATION
+
+_LEVELS: Sequence[str] = ("structure", "sample", "full")
+
+
+class Standing(StrEnum):
+    """How far a snapshot is to be trusted."""
+
+    INCOMPLETE = "incomplete"  # some expected path is missing
+    COMPLETE = "complete"
+    VERIFIED = "verified"  # a verification passed for it; the level is told beside
+    PROVEN = "proven"  # a drill ended "proved"
+
+
+@attrs.frozen
+class Judgement:
+    """What the journal says of one snapshot. A suspect one was found damaged, and not found whole since."""
+
+    standing: Standing
+    level: str  # of the deepest verification that it passed, or ""
+    suspect: bool
+
+
+def judge(name: str, *, complete: bool, journal: Mapping[str, JournalBody]) -> Judgement:
+    """The standing of a snapshot.
+
+    Damage found outweighs every record that is not later, and only a verification as deep takes it back.
+    """
+    verifications = {key: body for key, body in journal.items() if body.kind == VERIFICATION}
+    damage = {key: body for key, body in verifications.items() if name in body.affected}
+    passed = {key: body for key, body in verifications.items() if name in body.snapshots and _depth(body) >= 0}
+    if damage:
+        passed = {key: body for key, body in passed.items() if _settles(key, body, damage, journal)}
+        if not passed:
+            return Judgement(Standing.COMPLETE if complete else Standing.INCOMPLETE, "", suspect=True)
+    depth = max((_depth(body) for body in passed.values()), default=-1)
+    level = _LEVELS[depth] if depth >= 0 else ""
+    if not complete:
+        return Judgement(Standing.INCOMPLETE, level, suspect=False)
+    if any(body.kind == DRILL and body.outcome == "proved" and name in body.snapshots for body in journal.values()):
+        return Judgement(Standing.PROVEN, level, suspect=False)
+    return Judgement(Standing.VERIFIED if level else Standing.COMPLETE, level, suspect=False)
+
+
+def _depth(body: JournalBody) -> int:
+    level = body.facts.get("level")
+    return _LEVELS.index(str(level)) if level in _LEVELS else -1
+
+
+def _settles(
+    key: str, body: JournalBody, damage: Mapping[str, JournalBody], journal: Mapping[str, JournalBody]
+) -> bool:
+    """Whether a verification came after all damage that was found, and looked as closely."""
+    before = _ancestors(key, journal)
+    return all(found in before and _depth(body) >= _depth(found_body) for found, found_body in damage.items())
+
+
+def _ancestors(key: str, journal: Mapping[str, JournalBody]) -> set[str]:
+    seen: set[str] = set()
+    waiting = list(journal[key].heads)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name in journal:
+            seen.add(name)
+            waiting.extend(journal[name].heads)
+    return seen

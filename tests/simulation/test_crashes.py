@@ -1,0 +1,195 @@
+"""A power cut, a fault, or a lost answer at any operation of the store.
+
+Afterwards every snapshot that was published, or is now, restores to the byte, a full verification finds no error,
+and the same run succeeds when it is repeated (I7). A run that fails has published nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from safebackup import verify
+from safebackup.errors import Code, ConflictError, SafeBackupError, StorageError
+from safebackup.repository import KeyFile
+from safebackup.repository.committing import CATALOGUE_RECORDS, journal_body, write_journal
+from safebackup.repository.repository import attach, found
+from safebackup.repository.tiering import FAN_IN, tier_of
+from safebackup.storage import DeleteStore
+from tests.faults import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash
+from tests.simulation.scenario import used_repository
+from tests.simulation.trees import describe, write_files
+from tests.simulation.world import World, forget
+
+LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
+Act = Callable[[World, DeleteStore], object]
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """A repository that is prepared, and what is then cut off; `source` is what a run backs up, if it does."""
+
+    before: World
+    act: Act
+    source: Path
+
+    def moments(self) -> list[int]:
+        """The operations to try, by number: all but reads that follow a read, and one that never comes."""
+        world = self.before.copy()
+        store = RecordingStore(world.store)
+        self.act(world, store)
+        verbs = ["", *(verb for verb, _ in store.calls)]
+        numbers = range(1, len(verbs))
+        chosen = [number for number in numbers if LONG or not verbs[number - 1] == verbs[number] == "get"]
+        return [*chosen, len(verbs) + 50]
+
+    def require_sound(self, world: World) -> None:
+        """Whatever was published restores, now and after the act was repeated."""
+        new = describe(self.source)
+        world.require_sound(new=new, restored=3)
+        self.act(world, world.store)
+        world.require_sound(new=new, restored=3)
+        forget(world.store)
+
+
+def first_backup(folder: Path) -> Case:
+    source = folder / "source"
+    write_files(source, {"small": b"small", "folder/large": os.urandom(700_000), "empty": b""})
+    return Case(before=World.founded(folder), act=lambda world, store: world.back_up(source, store), source=source)
+
+
+def backup_with_changes(folder: Path) -> Case:
+    scenario = used_repository(folder)
+    act: Act = lambda world, store: world.back_up(scenario.first, store)  # noqa: E731  its type is told
+    return Case(before=scenario.used, act=act, source=scenario.first)
+
+
+def backup_that_merges(folder: Path) -> Case:
+    """Enough indexes, journal records and catalogues that the next run merges all three."""
+    world, source = World.founded(folder), folder / "source"
+    repository = world.reach()
+    for number in range(FAN_IN - 1):
+        for _ in range(CATALOGUE_RECORDS):
+            body = journal_body(repository, run=os.urandom(16), kind="test", outcome="", started=0, heads=())
+            write_journal(repository, body)
+        write_files(source, {"changes": b"state %d" % number})
+        world.back_up(source)
+    for _ in range(CATALOGUE_RECORDS):
+        write_journal(
+            repository, journal_body(repository, run=os.urandom(16), kind="test", outcome="", started=0, heads=())
+        )
+    write_files(source, {"changes": b"the last state"})
+    return Case(before=world, act=lambda world, store: world.back_up(source, store), source=source)
+
+
+def deletion(folder: Path) -> Case:
+    scenario = used_repository(folder)
+    scenario.used.back_up(scenario.first)
+
+    def act(world: World, store: DeleteStore) -> None:
+        world.remove(*world.snapshots(), store=store)
+        world.delete(store, ends=True)
+
+    return Case(before=scenario.used, act=act, source=scenario.first)
+
+
+CASES = [first_backup, backup_with_changes, backup_that_merges, deletion]
+BACKUPS = [first_backup, backup_with_changes, backup_that_merges]
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, folder: Path) -> Iterator[Case]:
+    make: Callable[[Path], Case] = request.param
+    place = folder / f"{make.__name__}-{len(list(folder.iterdir()))}"
+    place.mkdir()
+    return make(place)
+
+
+def test_the_backup_that_merges_does_merge(folder: Path) -> None:
+    (folder / "merges").mkdir()
+    case = backup_that_merges(folder / "merges")
+    store = RecordingStore(case.before.store)
+    case.act(case.before, store)
+    put = {(name.split("/")[0], tier_of(name)) for verb, name in store.calls if verb == "put_new" and name[0] in "ic"}
+    assert {("index", 0), ("index", 1), ("catalogues", 0), ("catalogues", 1)} <= put
+
+
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_a_power_cut_anywhere_loses_nothing(case: Case) -> None:
+    for moment in case.moments():
+        world = case.before.copy()
+        store = CrashingStore(world.store, before=moment)
+        with contextlib.suppress(SimulatedCrash):
+            case.act(world, store)
+        case.require_sound(world)
+    assert not store.crashed
+
+
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["not done", "done, answer lost"])
+@pytest.mark.parametrize("times", [1, None], ids=["once", "for ever"])
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_a_fault_anywhere_loses_nothing(case: Case, times: int | None, answer_lost: bool) -> None:
+    for moment in case.moments():
+        world = case.before.copy()
+        store = FaultyStore(world.store, at=moment, times=times, answer_lost=answer_lost)
+        with contextlib.suppress(StorageError):
+            case.act(world, store)
+        case.require_sound(world)
+    assert not store.faults
+
+
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["not done", "done, answer lost"])
+@pytest.mark.parametrize("times", [1, None], ids=["once", "for ever"])
+@pytest.mark.parametrize("case", BACKUPS, indirect=True)
+def test_nothing_is_published_when_a_run_fails(case: Case, times: int | None, answer_lost: bool) -> None:
+    """Except where the answer to the snapshot's own put, or the look behind it, was lost for good."""
+    before = set(case.before.snapshots())
+    failed = 0
+    for moment in case.moments():
+        world = case.before.copy()
+        tried = RecordingStore(FaultyStore(world.store, at=moment, times=times, answer_lost=answer_lost))
+        try:
+            case.act(world, tried)
+        except StorageError:
+            failed += 1
+            put = any(verb == "put_new" and name.startswith("snapshots/") for verb, name in tried.calls)
+            assert set(world.snapshots()) == before or (put and times is None), tried.calls[-1]
+        else:
+            assert len(world.snapshots()) == len(before) + 1
+        forget(world.store)
+    assert failed > 10
+
+
+FAULTS: list[Callable[[DeleteStore, int], DeleteStore]] = [
+    lambda store, moment: CrashingStore(store, before=moment),
+    lambda store, moment: FaultyStore(store, at=moment),
+    lambda store, moment: FaultyStore(store, at=moment, times=None),
+    lambda store, moment: FaultyStore(store, at=moment, answer_lost=True),
+    lambda store, moment: FaultyStore(store, at=moment, times=None, answer_lost=True),
+]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_creation_that_was_cut_off_is_repeated(folder: Path, sealed: bool) -> None:
+    key = KeyFile.create(folder / "key") if sealed else None
+    source = folder / "created"
+    write_files(source, {"file": b"content"})
+
+    for make in FAULTS:
+        for moment in range(1, 30):
+            world = World(folder, key=key)
+            with contextlib.suppress(SimulatedCrash, StorageError):
+                found(make(world.store, moment), key=key, runtime=world.runtime)
+            try:
+                found(world.store, key=key, runtime=world.runtime)
+            except ConflictError as error:
+                assert error.code is Code.REPOSITORY_EXISTS
+            world.store.repository = attach(world.store, key=key, runtime=world.runtime)
+            world.back_up(source)
+            world.require_sound()
+            forget(world.store)
