@@ -322,7 +322,7 @@ def _their_name(data: bytes, found: independent_reader.Header, tier: int = 0) ->
 
 def _their_key(found: independent_reader.Header) -> bytes | None:
     key_class = next(key_class for kind, key_class in independent_reader.KINDS.values() if kind == found.kind)
-    return CLASSES[found.epoch][key_class] if found.wrap and key_class else None
+    return CLASSES.get(found.epoch, {}).get(key_class) if found.wrap and key_class else None
 
 
 def _our_secrets(slot: KeySlot) -> object:

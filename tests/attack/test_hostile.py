@@ -272,7 +272,7 @@ def odd_entries(f: Forger) -> dict[str, list[Entry]]:
         "names of one file that are not alike": [
             file(a, link=b"x", size=5, content=five),
             file(b, link=b"x"),
-            symlink(b"c", b"a")._replace_link(b"x") if False else file(b"c", kind=EntryKind.FIFO, link=b"x"),
+            file(b"c", kind=EntryKind.FIFO, link=b"x"),
             file(b"d", kind=EntryKind.DIRECTORY, link=b"x"),
         ],
         "a group of links without a name": [file(a, link=b""), file(b, link=b"")],
@@ -591,3 +591,373 @@ def test_a_key_slot_that_asks_for_too_much_work_is_refused_before_any_is_done(co
         wrapping_key(b"passphrase", "scrypt", salt=bytes(32), cost=cost, name="keys/forged")
 
     assert caught.value.hint
+
+
+# Indexes and packs
+
+_ENTRY = struct.Struct(">32sIIIIIIII")
+_FIELDS = ("pack", "ordinal", "codec", "offset", "stored_bytes", "raw_bytes", "chunk_offset", "chunk_bytes")
+
+
+@attrs.define
+class ForgedIndex:
+    """The honest index of a repository, as a forger would write it again with something changed."""
+
+    forger: Forger
+    table: IndexTable
+    rows: list[list[int | bytes]]
+
+    @classmethod
+    def of(cls, stage: Stage) -> ForgedIndex:
+        index = stage.repository.reader().index
+        (loaded,) = index.visible.values()
+        numbers = {row.name: number for number, row in enumerate(loaded.table.packs)}
+        rows: list[list[int | bytes]] = [
+            [chunk, numbers[place.pack], *attrs.astuple(place)[1:]] for chunk, place in index.entries(loaded)
+        ]
+        return cls(stage.forger, msgspec.structs.replace(loaded.table, replaces=[loaded.name], tier=1), rows)
+
+    def put(self, **lies: object) -> None:
+        """It hides the honest one; `lies` are told by its table."""
+        block = b"".join(_ENTRY.pack(*row) for row in self.rows)
+        self.put_block(block, **lies)
+
+    def put_block(self, block: bytes, **lies: object) -> None:
+        table = msgspec.structs.replace(self.table, blocks=[len(block) + 16])
+        self.forger.object(Kind.INDEX, msgspec.structs.replace(table, **lies), [block], tier=1)
+
+    def put_with(self, field: str, value: int) -> None:
+        for row in self.rows:
+            row[1 + _FIELDS.index(field)] = value
+        self.put()
+
+
+@pytest.mark.parametrize("value", [0, 1, 9, (1 << 24) + 1, (1 << 32) - 1])
+@pytest.mark.parametrize("field", _FIELDS)
+def test_index_entries_that_lie_are_damage_and_yield_no_byte(stage: Stage, field: str, value: int) -> None:
+    index = ForgedIndex.of(stage)
+    honest = {row[1 + _FIELDS.index(field)] for row in index.rows}
+    index.put_with(field, value)
+
+    found = stage.besieged()
+
+    assert crashes(found) == {}
+    if honest != {value}:
+        assert found["verify"] != "passed"
+    if found["restore"] == "complete":
+        assert (stage.base / "work" / "0" / "file").read_bytes() == b"an honest file"
+
+
+INDEX_TABLES: dict[str, dict[str, object]] = {
+    "no packs": {"packs": []},
+    "packs that lie elsewhere": {"packs": [PackRow("../../etc/passwd", 5), PackRow("", 5)]},
+    "packs that are snapshots": {"packs": [PackRow("snapshots/x", 5), PackRow("data/x", -1)]},
+    "packs of 2**63 bytes": {"packs": [PackRow(f"data/00/{'0' * 64}", 1 << 63)] * 2},
+    "no fences": {"fences": []},
+    "fences for more blocks": {"fences": [bytes(32), b"\xff" * 32]},
+    "a fence of no bytes": {"fences": [b""]},
+    "a fence behind its block": {"fences": [b"\xff" * 32]},
+    "a block of no bytes": {"blocks": [0]},
+    "a block of negative length": {"blocks": [-64]},
+    "a block of 2**60 bytes": {"blocks": [1 << 60]},
+    "blocks that do not add up": {"blocks": [80, 80]},
+    "2**63 entries": {"entries": 1 << 63},
+    "a tier of the future": {"tier": 1 << 63},
+}
+
+
+@pytest.mark.parametrize("lie", INDEX_TABLES)
+def test_index_tables_that_lie_crash_nothing(stage: Stage, lie: str) -> None:
+    ForgedIndex.of(stage).put(**INDEX_TABLES[lie])
+
+    found = stage.besieged()
+
+    assert crashes(found) == {}
+    if lie not in ("2**63 entries", "a tier of the future", "a fence of no bytes"):
+        assert found["verify"] != "passed"
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 65])
+def test_index_blocks_that_are_no_multiple_of_an_entry_are_damage(stage: Stage, size: int) -> None:
+    ForgedIndex.of(stage).put_block(bytes(size))
+
+    found = stage.besieged()
+
+    assert crashes(found) == {}
+    assert found["verify"] != "passed"
+
+
+def zstd(data: bytes, **parameters: object) -> bytes:
+    compressor = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(**parameters))  # type: ignore[arg-type]
+    return compressor.compress(data)
+
+
+def without_size(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_content_size=False).compress(data)
+
+
+def announcing(size: int, *, window_log: int = 20) -> bytes:
+    """A frame header that announces `size` bytes, and one empty last block."""
+    single_segment = window_log == 0
+    descriptor = 0b11_0_00000 | (0b001_00000 if single_segment else 0)
+    window = b"" if single_segment else bytes([(window_log - 10) << 3])
+    return b"\x28\xb5\x2f\xfd" + bytes([descriptor]) + window + size.to_bytes(8, "little") + b"\x01\x00\x00"
+
+
+def swap_pack(stage: Stage, frame: EncodedFrame) -> None:
+    """A snapshot of one file, whose chunk is said to be in this frame."""
+    identity = stage.repository.identity
+    pack = build_pack(identity, Kind.DATA_PACK, [frame], salt=os.urandom(32))
+    stage.repository.store.put_new(pack.name, bytes(pack.data))
+    table = PackTable([FrameRow(frame.codec, len(frame.payload) + 16, frame.raw_bytes, frame.ids[0], list(frame.lengths))])
+    index = build_index(
+        identity,
+        places_of(pack.name, table),
+        pack_sizes={pack.name: len(pack.data)},
+        replaces=(),
+        tier=0,
+        salt=os.urandom(32),
+    )
+    stage.repository.store.put_new(index.name, bytes(index.data))
+    entries = [ROOT, file(b"bomb", size=frame.lengths[0], content=frame.ids[0])]
+    stage.forger.publish(stage.forger.tree(entries), stage.honest)
+
+
+FRAMES: dict[str, tuple[int, bytes, int]] = {
+    "16 MiB and a byte": (Codec.ZSTD, zstd(bytes(FRAME_BYTES_MAX + 1)), FRAME_BYTES_MAX + 1),
+    "more than announced": (Codec.ZSTD, zstd(bytes(FRAME_BYTES_MAX)), 1000),
+    "less than announced": (Codec.ZSTD, zstd(bytes(1000)), FRAME_BYTES_MAX),
+    "no announcement": (Codec.ZSTD, without_size(bytes(1000)), 1000),
+    "an announcement of 2**60": (Codec.ZSTD, announcing(1 << 60), 1000),
+    "an announcement and nothing": (Codec.ZSTD, announcing(1000), 1000),
+    "a window of 2 GiB": (Codec.ZSTD, announcing(1000, window_log=31), 1000),
+    "two frames": (Codec.ZSTD, zstd(bytes(1000)) + zstd(bytes(1 << 20)), 1000),
+    "no zstd": (Codec.ZSTD, b"x" * 1000, 1000),
+    "a codec of the future": (7, b"x" * 1000, 1000),
+    "raw of another length": (Codec.RAW, b"x" * 999, 1000),
+    "no bytes": (Codec.RAW, b"", 0),
+}
+
+
+@pytest.mark.parametrize("bomb", FRAMES)
+def test_a_frame_that_is_a_bomb_is_damage(stage: Stage, bomb: str) -> None:
+    codec, payload, raw_bytes = FRAMES[bomb]
+    chunk = ChunkIds.of(stage.repository.identity.keyring.identity).data(bytes(min(raw_bytes, 1000)))
+    swap_pack(stage, EncodedFrame(codec, payload, raw_bytes, [chunk], [raw_bytes]))
+
+    found = stage.besieged()
+
+    assert crashes(found) == {}
+    if bomb != "two frames" and raw_bytes:  # what lies behind a whole frame is never looked at
+        assert found["verify"] != "passed"
+        assert "incomplete" in found["restore"] or "damaged" in found["restore"]
+
+
+ROWS: dict[str, list[object]] = {
+    "a frame of 2**62 bytes": [0, 1 << 62, 1 << 62, bytes(32), [1 << 62]],
+    "negative lengths": [0, 20, 4, bytes(64), [-4, 8]],
+    "lengths that do not add up": [0, 20, 4, bytes(32), [5]],
+    "more ids than lengths": [0, 20, 4, bytes(64), [4]],
+    "an id cut short": [0, 20, 4, bytes(31), [4]],
+    "a frame of negative length": [0, -20, 4, bytes(32), [4]],
+    "a frame of no bytes": [0, 20, 0, b"", []],
+    "text": ["0", "20", "4", "", []],
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_pack_whose_table_lies_is_damage_and_is_not_adopted(stage: Stage, row: str) -> None:
+    stage.forger.object(Kind.DATA_PACK, [[ROWS[row]]], [b"abcd"])
+    stage.forger.record(Kind.JOURNAL, journal(outcome="started"))  # so that the next run looks for packs to adopt
+
+    found = stage.besieged()
+
+    assert crashes(found) == {}
+    assert found["verify"] == "damaged"
+    assert found["back_up"] == "complete"
+
+
+# Headers and tables
+
+HEADERS: dict[str, dict[str, object]] = {
+    "a table of 2**60 bytes": {"table_length": 1 << 60},
+    "a table at 2**60": {"table_offset": 1 << 60},
+    "a table of no bytes": {"table_length": 0},
+    "a table in the header": {"table_offset": 0},
+    "both at the end of numbers": {"table_offset": (1 << 64) - 1, "table_length": (1 << 64) - 1},
+    "another repository": {"repository": bytes(16)},
+    "an epoch of the future": {"epoch": (1 << 32) - 1},
+    "sealed in a plain repository": {"wrap": KeyWrap.EPOCH, "epoch": 1},
+}
+KINDS = [kind for kind in Kind if kind not in (Kind.KEY_SLOT, Kind.FOUNDING, Kind.INTENT)]
+
+
+@pytest.mark.parametrize("lie", HEADERS)
+def test_a_header_that_lies_is_damage_in_every_kind_of_object(stage: Stage, lie: str) -> None:
+    for kind in KINDS:
+        name = stage.forger.lying_header(kind, **HEADERS[lie])
+        found = stage.besieged()
+        Path(stage.repository.url.removeprefix("file://"), name).unlink()
+
+        assert crashes(found) == {}, kind
+        assert found["verify"] != "passed", kind
+
+
+def table_bombs() -> dict[str, bytes]:
+    return {
+        "no zstd": b"x" * 100,
+        "no bytes": b"",
+        "no announcement": without_size(b"\x80"),
+        "an announcement of 2**60": announcing(1 << 60),
+        "an announcement of 32 MiB and a byte": announcing(TABLE_BYTES_MAX + 1),
+        "an announcement of 32 MiB and nothing": announcing(TABLE_BYTES_MAX),
+        "a window of 2 GiB": announcing(1000, window_log=31),
+        "32 MiB and a byte": zstd(bytes(TABLE_BYTES_MAX + 1)),
+        "arrays in arrays": zstd(b"\x91" * 1_000_000),
+        "maps in maps": zstd(b"\x81\xa1x" * 300_000),
+        "an unknown key that is deep": zstd(b"\x81\xa3foo" + b"\x91" * 1_000_000),
+        "an array of 2**32-1": zstd(b"\xdd" + b"\xff" * 4),
+        "a map of 2**32-1": zstd(b"\xdf" + b"\xff" * 4),
+        "a text of 2**32-1": zstd(b"\xdb" + b"\xff" * 4),
+        "an unknown key of 2**32-1": zstd(b"\x81\xa3foo\xc6" + b"\xff" * 4),
+        "a text that is not UTF-8": zstd(b"\x81\xa2\xff\xfe\x01"),
+        "an extension": zstd(b"\xc7\x05\x01abcde"),
+        "nothing": zstd(b""),
+    }
+
+
+@pytest.mark.parametrize("bomb", table_bombs())
+def test_a_table_that_is_a_bomb_is_damage_in_every_kind_of_object(stage: Stage, bomb: str) -> None:
+    packed = table_bombs()[bomb]
+    for kind in KINDS:
+        name = stage.forger.raw_table(kind, packed)
+        found = stage.besieged()
+        Path(stage.repository.url.removeprefix("file://"), name).unlink()
+
+        assert crashes(found) == {}, kind
+        assert found["verify"] != "passed", kind
+
+
+# What could hang or swell: in a child, which is killed
+
+
+@attrs.frozen
+class Siege:
+    """What a child process said, and how much it took."""
+
+    answers: dict[str, str]
+    grown_mib: int
+
+
+def siege(stage: Stage) -> Siege:
+    """Every verb in a child process, which has ten seconds for all of them.
+
+    Raises:
+        TimeoutExpired: it hung.
+    """
+    command = [sys.executable, "-m", "tests.attack.besiege", stage.repository.url, str(stage.source)]
+    done = subprocess.run(
+        [*command, str(stage.base / "work")],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    answers = json.loads(done.stdout)
+    return Siege(answers, answers.pop("grown_mib"))
+
+
+def extents_bomb(forger: Forger, leaf: list[object], leaf_bytes: int) -> list[Entry]:
+    """Four nodes over one leaf, each listing the one below 1,000 times."""
+    chunk, length, size = *forger.metadata(leaf), leaf_bytes
+    for level in range(1, 5):
+        chunk, length = forger.metadata([level, *([chunk, length, max(size, 1)] * 1000)])
+        size *= 1000
+    return [ROOT, file(b"bomb", size=size, content=[5, chunk, length, max(size, 1)])]
+
+
+def many_entries() -> list[Entry]:
+    return [ROOT, *(file(b"%07d" % number) for number in range(100_000))]
+
+
+def big_body(body: object, **many: object) -> bytes:
+    """A record with far too much in it, encoded."""
+    fields = msgspec.msgpack.decode(encode(body))
+    return zstd(msgspec.msgpack.encode({**fields, **many}))
+
+
+def bombs(stage: Stage) -> dict[str, Callable[[], object]]:
+    f, honest = stage.forger, stage.honest
+    rows = TABLE_BYTES_MAX // 7 - 10
+    row = b"\x95\x00\x14\x04\xc4\x00\x90"
+    texts = [""] * (TABLE_BYTES_MAX - (1 << 20))
+
+    def publish(entries: list[Entry]) -> Callable[[], object]:
+        return lambda: f.publish(f.tree(entries), honest)
+
+    def publish_segment(body: bytes) -> Callable[[], object]:
+        def act() -> object:
+            ref = NodeRef(b"", 1, 0, *f.metadata(body))
+            tree = Tree(
+                manifest=f.node([ref]), evidence=f.node([f.evidence_ref([ROOT])]), entries=1, files=0, content_bytes=0
+            )
+            return f.publish(tree, honest)
+
+        return act
+
+    entry = encode(ROOT)
+    many = FRAME_BYTES_MAX // len(entry) - 10
+    return {
+        "nodes of extents that list one another": lambda: publish(extents_bomb(f, [0, *([None, 1] * 1000)], 1000))(),
+        "nodes of extents that list nothing": lambda: publish(extents_bomb(f, [0], 0))(),
+        "millions of extents": lambda: publish(
+            [ROOT, file(b"a", size=4_000_000, content=[1, *f.metadata([0, *([None, 1] * 4_000_000)]), 4_000_000])]
+        )(),
+        "a segment of a million entries": publish_segment(b"\x93\x90\x90\xdd" + many.to_bytes(4, "big") + entry * many),
+        "a segment of deep arrays": publish_segment(b"\x91" * (FRAME_BYTES_MAX - 10)),
+        "a directory 1,000 levels deep": publish([ROOT, *(directory(b"/".join([b"d"] * n)) for n in range(1, 1001))]),
+        "a pack of millions of frames": lambda: f.raw_table(
+            Kind.DATA_PACK, zstd(b"\x91\xdd" + rows.to_bytes(4, "big") + row * rows)
+        ),
+        "an index of millions of packs": lambda: f.raw_table(
+            Kind.INDEX,
+            zstd(b"\x96\x00\x90\xdd" + (10_000_000).to_bytes(4, "big") + b"\x92\xa0\x00" * 10_000_000 + b"\x90\x90\x00"),
+        ),
+        "a snapshot of millions of parents": lambda: f.raw_table(Kind.SNAPSHOT, big_body(honest, parents=texts)),
+        "a journal of millions of facts": lambda: f.raw_table(
+            Kind.JOURNAL, big_body(journal(), facts={f"{number:x}": 0 for number in range(3_000_000)})
+        ),
+        "a doom of millions of packs": lambda: f.raw_table(
+            Kind.DOOM, big_body(DoomBody(packs=(), created=1), packs=texts)
+        ),
+        "a sparse snapshot of 8 GiB": lambda: sparse_object(stage, "snapshots/" + "0" * 64, 8 << 30),
+        "a sparse pack of 8 GiB": lambda: sparse_object(stage, f"data/00/{'0' * 64}", 8 << 30),
+    }
+
+
+def sparse_object(stage: Stage, name: str, size: int) -> None:
+    path = Path(stage.repository.url.removeprefix("file://"), name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as sparse:
+        sparse.truncate(size)
+
+
+BOMBS = [
+    *("nodes of extents that list one another", "nodes of extents that list nothing", "millions of extents"),
+    *("a segment of a million entries", "a segment of deep arrays", "a directory 1,000 levels deep"),
+    *("a pack of millions of frames", "an index of millions of packs", "a snapshot of millions of parents"),
+    *("a journal of millions of facts", "a doom of millions of packs", "a sparse snapshot of 8 GiB"),
+    *("a sparse pack of 8 GiB",),
+]
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_neither_hangs_nor_swells_nor_crashes_anything(stage: Stage, bomb: str) -> None:
+    bombs(stage)[bomb]()
+
+    found = siege(stage)
+
+    assert crashes(found.answers) == {}
+    assert found.grown_mib < GROWN_MIB_MAX

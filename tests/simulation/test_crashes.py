@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import pytest
 
 from safebackup import verify
-from safebackup.errors import Code, ConflictError, SafeBackupError, StorageError
+from safebackup.errors import Code, ConflictError, StorageError
 from safebackup.repository import KeyFile
 from safebackup.repository.committing import CATALOGUE_RECORDS, journal_body, write_journal
 from safebackup.repository.repository import attach, found
@@ -23,9 +25,11 @@ from safebackup.repository.tiering import FAN_IN, tier_of
 from safebackup.storage import DeleteStore
 from tests.faults import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash
 from tests.simulation.scenario import used_repository
+from tests.simulation.scheduling import GatedStore
 from tests.simulation.trees import describe, write_files
 from tests.simulation.world import World, forget
 
+T = TypeVar("T")
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
 Act = Callable[[World, DeleteStore], object]
 
@@ -143,26 +147,53 @@ def test_a_fault_anywhere_loses_nothing(case: Case, times: int | None, answer_lo
     assert not store.faults
 
 
-@pytest.mark.parametrize("answer_lost", [False, True], ids=["not done", "done, answer lost"])
-@pytest.mark.parametrize("times", [1, None], ids=["once", "for ever"])
-@pytest.mark.parametrize("case", BACKUPS, indirect=True)
-def test_nothing_is_published_when_a_run_fails(case: Case, times: int | None, answer_lost: bool) -> None:
-    """Except where the answer to the snapshot's own put, or the look behind it, was lost for good."""
+def failures_that_published(case: Case, *, times: int | None, answer_lost: bool) -> list[tuple[str, str]]:
+    """Where a fault made a backup fail although its snapshot is there; every other failure published nothing."""
     before = set(case.before.snapshots())
-    failed = 0
+    published = []
     for moment in case.moments():
         world = case.before.copy()
-        tried = RecordingStore(FaultyStore(world.store, at=moment, times=times, answer_lost=answer_lost))
+        store = RecordingStore(FaultyStore(world.store, at=moment, times=times, answer_lost=answer_lost))
         try:
-            case.act(world, tried)
+            case.act(world, store)
         except StorageError:
-            failed += 1
-            put = any(verb == "put_new" and name.startswith("snapshots/") for verb, name in tried.calls)
-            assert set(world.snapshots()) == before or (put and times is None), tried.calls[-1]
+            if set(world.snapshots()) != before:
+                published.append(store.calls[moment - 1])
         else:
             assert len(world.snapshots()) == len(before) + 1
         forget(world.store)
-    assert failed > 10
+    return published
+
+
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["not done", "done, answer lost"])
+@pytest.mark.parametrize("case", BACKUPS, indirect=True)
+def test_a_store_that_is_gone_for_good_hides_a_publication_only_from_the_commit_on(
+    case: Case, answer_lost: bool
+) -> None:
+    """The answer to the snapshot's own put, or the last look behind it, is lost: nobody can know, and failure is told."""
+    published = failures_that_published(case, times=None, answer_lost=answer_lost)
+    expected = [("put_new", "snapshots")] if answer_lost else []
+    assert [(verb, name.split("/")[0]) for verb, name in published] == [*expected, ("list", "deaths")]
+
+
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["not done", "done, answer lost"])
+@pytest.mark.parametrize("case", BACKUPS, indirect=True)
+@pytest.mark.xfail(strict=True, reason="commit() does not repeat its last look at deaths, so one fault fails the run")
+def test_nothing_is_published_when_one_fault_makes_a_run_fail(case: Case, answer_lost: bool) -> None:
+    assert failures_that_published(case, times=1, answer_lost=answer_lost) == []
+
+
+@pytest.mark.xfail(strict=True, reason="_is_good() takes chunks in packs that are doomed and still there for lost")
+def test_a_verification_after_a_deleter_was_cut_off_finds_no_damage(folder: Path) -> None:
+    (folder / "deleter-cut-off").mkdir()
+    case = deletion(folder / "deleter-cut-off")
+    for moment in case.moments():
+        world = case.before.copy()
+        with contextlib.suppress(SimulatedCrash):
+            case.act(world, CrashingStore(world.store, before=moment))
+        report = verify(world.reach(), record=False)
+        assert report.passed, report.findings
+        forget(world.store)
 
 
 FAULTS: list[Callable[[DeleteStore, int], DeleteStore]] = [
@@ -193,3 +224,40 @@ def test_a_creation_that_was_cut_off_is_repeated(folder: Path, sealed: bool) -> 
             world.back_up(source)
             world.require_sound()
             forget(world.store)
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first run", "later run"])
+def test_an_interrupted_run_does_not_store_finished_packs_again(folder: Path, is_first: bool, finished: int) -> None:
+    source = folder / "large"
+    write_files(source, {"small": b"small"})
+    world = World.founded(folder)
+    if not is_first:
+        world.back_up(source)
+    write_files(source, {f"file-{number}": os.urandom(5 << 20) for number in range(12)})
+    cut = CutAfterPacks(world.store, finished)
+    with pytest.raises(SimulatedCrash):
+        world.back_up(source, cut)
+    assert len(world.store.store.list("data/")) == finished + (not is_first)
+    stored = world.back_up(source).stored_bytes
+    total = 60 << 20
+    assert stored <= total - finished * (16 << 20) + (1 << 20)
+    assert sum(info.size_bytes for info in world.store.store.list("data/")) <= total + (1 << 20)
+    world.require_sound(restored=1)
+    forget(world.store)
+    shutil.rmtree(source)
+
+
+class CutAfterPacks(GatedStore):
+    """The power fails once so many data packs are there; no index names them yet."""
+
+    def __init__(self, store: DeleteStore, packs: int) -> None:
+        super().__init__(store)
+        self._left = packs
+
+    def _pass(self, operation: str, act: Callable[[], T]) -> T:
+        is_pack = operation.startswith("put_new data/")
+        if self._left == 0 and (is_pack or not operation.startswith("get ")):
+            raise SimulatedCrash("the power failed")
+        self._left -= is_pack
+        return act()

@@ -38,13 +38,13 @@ from safebackup.repository.committing import (
     announce,
     commit,
     journal_body,
-    tidy,
     write_journal,
 )
 from safebackup.repository.history import ADOPTED
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.repository import bind
 from safebackup.repository.runtime import SOFTWARE
+from safebackup.repository.tidying import tidy
 from safebackup.repository.writing import Writer, worker_count
 
 FINDINGS_KEPT = 1000

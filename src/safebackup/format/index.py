@@ -7,20 +7,28 @@ packs, the first id of each block (the fence) and the indexes that it replaces. 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
 from safebackup.format.header import Kind, damaged
-from safebackup.format.objects import Identity, StoredObject, build_object
+from safebackup.format.objects import Identity, ObjectBuilder, StoredObject
 from safebackup.format.pack import CHUNK_ID_BYTES, ChunkPlace
-from safebackup.format.sealing import Buffer
+from safebackup.format.sealing import TAG_BYTES, Buffer
 
 ENTRY_BYTES = 64
 BLOCK_ENTRIES = 1024
+INDEX_ENTRIES_MAX = 1 << 20  # a merge of more becomes several indexes, 64 MiB each
 _ENTRY = struct.Struct(">32sIIIIIIII")
 
 Entry = tuple[bytes, ChunkPlace]
+
+
+def by_chunk(entry: Entry) -> tuple[bytes, str, int]:
+    """The order of entries: by chunk, then by where it lies."""
+    chunk_id, place = entry
+    return chunk_id, place.pack, place.offset
 
 
 class PackRow(msgspec.Struct, array_like=True, frozen=True):
@@ -34,7 +42,8 @@ class IndexTable(msgspec.Struct, array_like=True, frozen=True):
     """What a reader loads of an index before it asks for a block."""
 
     tier: int
-    replaces: list[str]
+    replaces: list[str]  # in effect only while every index in `beside` is there too
+    beside: list[str]  # the other parts of a merge that was too large for one object
     packs: list[PackRow]
     fences: list[bytes]
     blocks: list[int]  # sealed bytes of each block, from the header on, without gaps
@@ -45,31 +54,43 @@ def build_index(
     identity: Identity,
     entries: Iterable[Entry],
     *,
-    pack_sizes: dict[str, int],
-    replaces: Iterable[str],
-    tier: int,
+    pack_sizes: Mapping[str, int],
     salt: bytes,
+    tier: int = 0,
+    replaces: Iterable[str] = (),
+    beside: Iterable[str] = (),
 ) -> StoredObject:
-    """One index of all `entries`; `pack_sizes` names every pack that they lie in."""
-    packs = sorted(pack_sizes)
-    numbers = {name: number for number, name in enumerate(packs)}
-    rows = sorted(_pack_entry(chunk_id, place, numbers) for chunk_id, place in entries)
-    blocks = [b"".join(rows[start : start + BLOCK_ENTRIES]) for start in range(0, len(rows), BLOCK_ENTRIES)]
+    """One index of `entries`, which come sorted by chunk id; `pack_sizes` knows every pack that they lie in.
+
+    Costs 64 bytes of memory an entry.
+    """
+    builder = ObjectBuilder(identity, Kind.INDEX, salt=salt)
+    numbers: dict[str, int] = {}
+    fences: list[bytes] = []
+    blocks: list[int] = []
+    count = 0
+    rows = (_pack_entry(chunk_id, place, numbers) for chunk_id, place in entries)
+    while block := b"".join(islice(rows, BLOCK_ENTRIES)):
+        builder.add(block)
+        fences.append(block[:CHUNK_ID_BYTES])
+        blocks.append(len(block) + TAG_BYTES)
+        count += len(block) // ENTRY_BYTES
     table = IndexTable(
         tier=tier,
         replaces=sorted(replaces),
-        packs=[PackRow(name, pack_sizes[name]) for name in packs],
-        fences=[block[:CHUNK_ID_BYTES] for block in blocks],
-        blocks=[len(block) + 16 for block in blocks],
-        entries=len(rows),
+        beside=sorted(beside),
+        packs=[PackRow(name, pack_sizes[name]) for name in numbers],
+        fences=fences,
+        blocks=blocks,
+        entries=count,
     )
-    return build_object(identity, Kind.INDEX, salt=salt, frames=blocks, table=table, tier=tier)
+    return builder.finish(table, tier=tier)
 
 
 def _pack_entry(chunk_id: bytes, place: ChunkPlace, numbers: dict[str, int]) -> bytes:
     return _ENTRY.pack(
         chunk_id,
-        numbers[place.pack],
+        numbers.setdefault(place.pack, len(numbers)),
         place.ordinal,
         place.codec,
         place.offset,

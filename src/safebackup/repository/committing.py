@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from safebackup.errors import Code, ConflictError, IntegrityError, StorageError
-from safebackup.events import ChunksRescued, Observer, ignore, logger
+from safebackup.events import ChunksRescued, Observer, ignore
 from safebackup.format.header import Kind
-from safebackup.format.index import build_index
 from safebackup.format.objects import StoredObject, build_record, read_record
 from safebackup.format.records import (
-    CatalogueBody,
     DeathBody,
     IntentBody,
     JournalBody,
@@ -32,10 +30,8 @@ from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
 from safebackup.repository.repository import Repository
 from safebackup.repository.runtime import SOFTWARE
-from safebackup.repository.tiering import due_merge
 from safebackup.repository.writing import Writer
 
-CATALOGUE_RECORDS = 64  # so many loose records make a catalogue worth its request
 _ROUNDS_MAX = 20
 
 
@@ -234,71 +230,3 @@ def journal_body(
         snapshots=(),
         software=SOFTWARE,
     )
-
-
-def tidy(run: Run, writer: Writer) -> None:
-    """Merge what has become many: indexes and catalogues. Deletes nothing, and no snapshot rests on it."""
-    try:
-        _merge_indexes(run, writer)
-        _merge_catalogues(run, writer)
-    except (StorageError, IntegrityError) as problem:
-        # The backup is published; the next run tries again.
-        logger.warning("indexes or catalogues were not merged: %s", problem, extra={"run": run.label})
-
-
-def _merge_indexes(run: Run, writer: Writer) -> None:
-    merge = due_merge(run.index.visible)
-    if merge is None:
-        return
-    indexes = [run.index.visible[name] for name in merge.names]
-    doomed = run.index.doomed
-    entries = {entry for index in indexes for entry in run.index.entries(index) if entry[1].pack not in doomed}
-    sizes = {row.name: row.size_bytes for index in indexes for row in index.table.packs}
-    merged = build_index(
-        run.repository.identity,
-        entries,
-        pack_sizes={place.pack: sizes[place.pack] for _, place in entries},
-        replaces={*merge.names, *(name for index in indexes for name in index.table.replaces)},
-        tier=merge.tier,
-        salt=run.repository.runtime.random(32),
-    )
-    writer.put(merged)
-
-
-def _merge_catalogues(run: Run, writer: Writer) -> None:
-    history = run.history
-    catalogues = dict(history.catalogues)
-    if history.uncatalogued >= CATALOGUE_RECORDS:
-        held = {name for body in catalogues.values() for name in (*body.snapshots, *body.journal)}
-        loose = CatalogueBody(
-            tier=0,
-            replaces=(),
-            snapshots={name: body for name, body in history.snapshots.items() if name not in held},
-            journal={name: body for name, body in history.journal.items() if name not in held},
-        )
-        record = _catalogue(run, loose)
-        writer.put(record)
-        catalogues[record.name] = loose
-    if (merge := due_merge(catalogues)) is not None:
-        parts = [catalogues[name] for name in merge.names]
-        writer.put(
-            _catalogue(
-                run,
-                CatalogueBody(
-                    tier=merge.tier,
-                    replaces=tuple(sorted({*merge.names, *(name for part in parts for name in part.replaces)})),
-                    snapshots={
-                        name: body
-                        for part in parts
-                        for name, body in part.snapshots.items()
-                        if name in history.snapshots
-                    },
-                    journal={name: body for part in parts for name, body in part.journal.items()},
-                ),
-            )
-        )
-
-
-def _catalogue(run: Run, body: CatalogueBody) -> StoredObject:
-    repository = run.repository
-    return build_record(repository.identity, Kind.CATALOGUE, body, salt=repository.runtime.random(32), tier=body.tier)

@@ -69,7 +69,9 @@ class ChunkIndex:
         self.refresh_dooms()
         with self._lock:
             names = [info.name for info in self._store.list("index/")]
-            self.visible = read_visible(names, self._load, lambda index: index.table.replaces)
+            self.visible = read_visible(
+                names, self._load, lambda index: index.table.replaces, lambda index: index.table.beside
+            )
 
     def refresh_dooms(self) -> None:
         """Read doom records that are new since the last time.

@@ -9,6 +9,7 @@ that it replaces are still there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 import attrs
@@ -25,17 +26,23 @@ def tier_of(name: str) -> int:
 
 
 def read_visible(
-    names: Iterable[str], read: Callable[[str], T | None], replaces: Callable[[T], Iterable[str]]
+    names: Iterable[str],
+    read: Callable[[str], T | None],
+    replaces: Callable[[T], Iterable[str]],
+    beside: Callable[[T], Iterable[str]] = lambda _: (),
 ) -> dict[str, T]:
-    """Read the objects that nothing readable replaces, highest tier first; `read` answers None for a damaged one."""
+    """Read the objects that nothing readable replaces, highest tier first; `read` answers None for a damaged one.
+
+    What one replaces is passed over only if all that stand `beside` it could be read too.
+    """
     visible: dict[str, T] = {}
     replaced: set[str] = set()
-    for name in sorted(names, key=lambda name: (-tier_of(name), name)):
-        if name in replaced:
-            continue
-        if (value := read(name)) is not None:
-            visible[name] = value
-            replaced.update(replaces(value))
+    for _, tier in groupby(sorted(names, key=lambda name: (-tier_of(name), name)), key=tier_of):
+        found = {name: value for name in tier if name not in replaced and (value := read(name)) is not None}
+        visible.update(found)
+        for value in found.values():
+            if all(part in found for part in beside(value)):
+                replaced.update(replaces(value))
     return visible
 
 
@@ -47,11 +54,12 @@ class Merge:
     tier: int
 
 
-def due_merge(visible: Mapping[str, object]) -> Merge | None:
-    """The merge that is due: the lowest tier with at least eight visible objects, or None."""
+def due_merge(sizes: Mapping[str, int], *, full: int) -> Merge | None:
+    """The merge that is due: the lowest tier with at least eight objects that are not `full`, or None."""
     tiers: dict[int, list[str]] = {}
-    for name in visible:
-        tiers.setdefault(tier_of(name), []).append(name)
+    for name, size in sizes.items():
+        if size < full:
+            tiers.setdefault(tier_of(name), []).append(name)
     for tier in sorted(tiers):
         if len(tiers[tier]) >= FAN_IN and tier < TIERS_MAX:
             return Merge(sorted(tiers[tier]), tier + 1)

@@ -22,7 +22,7 @@ from safebackup.events import ObjectStored, Observer, ignore
 from safebackup.format.compressing import LEVEL_DEFAULT, compress
 from safebackup.format.header import Kind, damaged
 from safebackup.format.ids import ChunkIds
-from safebackup.format.index import build_index
+from safebackup.format.index import build_index, by_chunk
 from safebackup.format.objects import Identity, StoredObject, read_header
 from safebackup.format.pack import (
     ChunkPlace,
@@ -166,7 +166,7 @@ class Writer:
         entries, sizes = self.index.take_own()
         if entries:
             index = build_index(
-                self._identity, entries, pack_sizes=sizes, replaces=(), tier=0, salt=self._runtime.random(32)
+                self._identity, sorted(entries, key=by_chunk), pack_sizes=sizes, salt=self._runtime.random(32)
             )
             self.put(index)
             self.index.replace_own(index.name, index.data, entries)
