@@ -273,7 +273,8 @@ def test_a_deleted_object_is_noticed_unless_nothing_rests_on_it(world: World, fo
         "deaths": set(world.of_folder("deaths")),
         "dooms": set(world.of_folder("dooms")),
         "founding": set(world.of_folder("founding")),  # served when the repository was created
-        "index": set(world.of_folder("index/0")) | set(world.of_folder("index/1")),  # each one is held by the other tier
+        "index": set(world.of_folder("index/0"))
+        | set(world.of_folder("index/1")),  # each one is held by the other tier
         "intents": set(world.of_folder("intents")),  # served when the snapshot was made
         "journal": newest,  # nothing names the last record
     }

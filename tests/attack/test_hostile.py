@@ -25,7 +25,7 @@ from safebackup.format.index import IndexTable, PackRow, build_index
 from safebackup.format.keyslots import wrapping_key
 from safebackup.format.manifest import Entry, EntryKind, NodeRef
 from safebackup.format.objects import encode
-from safebackup.format.pack import EncodedFrame, FrameRow, PackTable, build_pack, places_of
+from safebackup.format.pack import EncodedFrame, FrameRow, PackTable, places_of
 from safebackup.format.records import (
     CatalogueBody,
     Configuration,
@@ -190,9 +190,7 @@ def test_device_nodes_are_not_made_without_consent(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("device", [None, (-1, -1), (1 << 62, 1 << 62), (1 << 12, 0), (0, 1 << 20)])
-def test_impossible_device_numbers_are_findings_even_with_consent(
-    stage: Stage, device: tuple[int, int] | None
-) -> None:
+def test_impossible_device_numbers_are_findings_even_with_consent(stage: Stage, device: tuple[int, int] | None) -> None:
     entries = [ROOT, file(b"node", kind=EntryKind.BLOCK_DEVICE, device=device)]
     name = stage.forger.publish(stage.forger.tree(entries), stage.honest)
 
@@ -339,7 +337,9 @@ def tree_lies(f: Forger, honest: SnapshotBody) -> dict[str, Callable[[], object]
         return lambda: f.publish(attrs.evolve(f.tree(entries), manifest=root), honest)
 
     def with_node(refs: Sequence[object], level: int = 1) -> Callable[[], object]:
-        return lambda: f.publish(attrs.evolve(f.tree(entries), manifest=TreeRef(level, *f.metadata(list(refs)))), honest)
+        return lambda: f.publish(
+            attrs.evolve(f.tree(entries), manifest=TreeRef(level, *f.metadata(list(refs)))), honest
+        )
 
     ref = f.segment_ref(entries)
     empty = NodeRef(b"", 0, 0, *f.metadata([[], [], []]))
@@ -707,13 +707,13 @@ def announcing(size: int, *, window_log: int = 20) -> bytes:
 def swap_pack(stage: Stage, frame: EncodedFrame) -> None:
     """A snapshot of one file, whose chunk is said to be in this frame."""
     identity = stage.repository.identity
-    pack = build_pack(identity, Kind.DATA_PACK, [frame], salt=os.urandom(32))
-    stage.repository.store.put_new(pack.name, bytes(pack.data))
-    table = PackTable([FrameRow(frame.codec, len(frame.payload) + 16, frame.raw_bytes, frame.ids[0], list(frame.lengths))])
+    row = FrameRow(frame.codec, len(frame.payload) + 16, frame.raw_bytes, frame.ids[0], list(frame.lengths))
+    table = PackTable([row])
+    pack = stage.forger.object(Kind.DATA_PACK, table, [bytes(frame.payload)])
     index = build_index(
         identity,
-        places_of(pack.name, table),
-        pack_sizes={pack.name: len(pack.data)},
+        places_of(pack, table),
+        pack_sizes={pack: len(stage.repository.store.get(pack))},
         replaces=(),
         tier=0,
         salt=os.urandom(32),
@@ -923,7 +923,9 @@ def bombs(stage: Stage) -> dict[str, Callable[[], object]]:
         ),
         "an index of millions of packs": lambda: f.raw_table(
             Kind.INDEX,
-            zstd(b"\x96\x00\x90\xdd" + (10_000_000).to_bytes(4, "big") + b"\x92\xa0\x00" * 10_000_000 + b"\x90\x90\x00"),
+            zstd(
+                b"\x96\x00\x90\xdd" + (10_000_000).to_bytes(4, "big") + b"\x92\xa0\x00" * 10_000_000 + b"\x90\x90\x00"
+            ),
         ),
         "a snapshot of millions of parents": lambda: f.raw_table(Kind.SNAPSHOT, big_body(honest, parents=texts)),
         "a journal of millions of facts": lambda: f.raw_table(
