@@ -73,31 +73,33 @@ def _unpack(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     require(depth < 32, "MessagePack is too deep")
     first = _take(data, at, 1)[0]
     at += 1
-    if first < 0x80:
-        return first, at
-    if first >= 0xE0:
-        return first - 0x100, at
-    if first < 0x90:
-        return _unpack_map(data, at, first & 0x0F, depth)
-    if first < 0xA0:
-        return _unpack_array(data, at, first & 0x0F, depth)
-    if first < 0xC0:
-        return _take(data, at, first & 0x1F).decode(), at + (first & 0x1F)
+    if first < 0x80 or first >= 0xE0:
+        return first if first < 0x80 else first - 0x100, at
     if first in (0xC0, 0xC2, 0xC3):
         return {0xC0: None, 0xC2: False, 0xC3: True}[first], at
     if 0xCC <= first <= 0xD3:
         size = 1 << (first - 0xCC) % 4
         return int.from_bytes(_take(data, at, size), "big", signed=first >= 0xD0), at + size
-    sizes = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
-    require(first in sizes, f"MessagePack of type {first:#x}")
-    count = int.from_bytes(_take(data, at, sizes[first]), "big")
-    at += sizes[first]
-    if first >= 0xDE:
+    if first < 0xC0:
+        count = first & (0x1F if first >= 0xA0 else 0x0F)
+    else:
+        sizes = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
+        require(first in sizes, f"MessagePack of type {first:#x}")
+        count = int.from_bytes(_take(data, at, sizes[first]), "big")
+        at += sizes[first]
+    if first < 0x90 or first >= 0xDE:
         return _unpack_map(data, at, count, depth)
-    if first >= 0xDC:
+    if first < 0xA0 or first >= 0xDC:
         return _unpack_array(data, at, count, depth)
     content = _take(data, at, count)
-    return (content if first <= 0xC6 else content.decode()), at + count
+    return (content if 0xC4 <= first <= 0xC6 else _text(content)), at + count
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise FormatError("a text that is no UTF-8") from error
 
 
 def _unpack_array(data: bytes, at: int, count: int, depth: int) -> tuple[list[Any], int]:
@@ -220,7 +222,7 @@ def pack_places(name: str, header: Header, table: Any) -> Iterator[tuple[bytes, 
 
 def index_places(data: bytes, header: Header, class_key: bytes | None, table: Any) -> Iterator[tuple[bytes, Place]]:
     """Every entry of a whole index."""
-    _, _, packs, fences, blocks, count, *_ = table
+    _, _, _, packs, fences, blocks, count, *_ = table
     require(fences == sorted(fences) and len(fences) == len(blocks), "fences are out of order")
     offset, seen, previous = 88, 0, b""
     for ordinal, (fence, size) in enumerate(zip(fences, blocks, strict=True), start=1):
@@ -228,11 +230,11 @@ def index_places(data: bytes, header: Header, class_key: bytes | None, table: An
         require(block and len(block) % 64 == 0 and block[:32] == fence, "a block does not fit its fence")
         for start in range(0, len(block), 64):
             row = block[start : start + 64]
-            require(row >= previous, "entries are out of order")
+            require(row[:32] >= previous, "entries are out of order")
             chunk_id, pack, *rest = struct.unpack(">32s8I", row)
             require(pack < len(packs), "an entry names a pack that is not listed")
             yield chunk_id, Place(packs[pack][0], *rest)
-            previous, seen = row, seen + 1
+            previous, seen = row[:32], seen + 1
         offset += size
     require(offset == header.table_offset and seen == count, "blocks do not fill the index")
 
@@ -397,19 +399,25 @@ class Repository:
 
     def _load_indexes(self) -> None:
         replaced: set[str] = set()
-        for name in sorted(self._in("index"), key=lambda name: (-int(name.split("/")[1]), name)):
-            if name in replaced:
-                continue
-            try:
-                data, header, key = self._open(name)
-                table = read_table(data, header, key)
-                places = list(index_places(data, header, key, table))
-            except FormatError as problem:
-                self.problems[name] = str(problem)
-                continue
-            replaced.update(table[1])
-            for chunk_id, place in places:
-                self.places.setdefault(chunk_id, []).append(place)
+        tiers = {int(name.split("/")[1]) for name in self._in("index")}
+        for tier in sorted(tiers, reverse=True):
+            tables = {name: self._load_index(name) for name in self._in(f"index/{tier}") if name not in replaced}
+            for table in tables.values():
+                # What a part of a merge replaces is replaced only if all other parts are readable.
+                if table is not None and all(tables.get(part) is not None for part in table[2]):
+                    replaced.update(table[1])
+
+    def _load_index(self, name: str) -> Any:
+        try:
+            data, header, key = self._open(name)
+            table = read_table(data, header, key)
+            places = list(index_places(data, header, key, table))
+        except FormatError as problem:
+            self.problems[name] = str(problem)
+            return None
+        for chunk_id, place in places:
+            self.places.setdefault(chunk_id, []).append(place)
+        return table
 
     def _list_packs(self) -> None:
         """Make the index anew from the tables of all packs."""

@@ -79,7 +79,7 @@ class Forger:
     def node(self, refs: Sequence[NodeRef], level: int = 1) -> TreeRef:
         return TreeRef(level, *self.metadata(list(refs)))
 
-    def segment_ref(self, entries: Sequence[Entry], **lies: object) -> NodeRef:
+    def segment_ref(self, entries: Sequence[Entry], /, **lies: object) -> NodeRef:
         first = entries[0].path if entries else b""
         size = sum(entry.size for entry in entries) % (1 << 63)
         ref = NodeRef(first, len(entries), size, *self.metadata(Segment([], [], list(entries))))
@@ -90,7 +90,7 @@ class Forger:
         body = EvidenceSegment([1] * count, [1] * count, [])
         return NodeRef(entries[0].path if entries else b"", count, 0, *self.metadata(body))
 
-    def tree(self, entries: Sequence[Entry], **lies: object) -> Tree:
+    def tree(self, entries: Sequence[Entry], /, **lies: object) -> Tree:
         """One segment below one node; `lies` are told by the node."""
         return Tree(
             manifest=self.node([self.segment_ref(entries, **lies)]),
@@ -110,7 +110,7 @@ class Forger:
         record = build_record(self.repository.identity, kind, body, salt=os.urandom(32), tier=tier)
         return self.put(record.data, kind, tier=tier)
 
-    def object(self, kind: Kind, table: object, frames: Sequence[bytes] = (), *, tier: int = 0) -> str:
+    def frames(self, kind: Kind, table: object, frames: Sequence[bytes] = (), *, tier: int = 0) -> str:
         """An object of any table and frames, sealed as it should be."""
         made = build_object(self.repository.identity, kind, salt=os.urandom(32), frames=frames, table=table, tier=tier)
         return self.put(made.data, kind, tier=tier)
@@ -131,7 +131,7 @@ class Forger:
         header: Header = make_header(
             self.repository.identity, kind, salt=os.urandom(32), table_offset=HEADER_BYTES, table_length=100
         )
-        return self.put(attrs.evolve(header, **lies).to_bytes() + bytes(200), kind)  # type: ignore[arg-type]
+        return self.put(attrs.evolve(header, **lies).to_bytes() + bytes(200), kind)
 
     def put(self, data: bytes | bytearray | memoryview, kind: Kind, *, tier: int = 0) -> str:
         """Store bytes under the name that they have as an object of this kind."""

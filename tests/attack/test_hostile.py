@@ -38,7 +38,7 @@ from safebackup.format.records import (
 )
 from tests.attack import besiege
 from tests.attack.forging import ROOT, Forger, Tree, directory, file, symlink
-from tests.attack.world import scratch, tree_of
+from tests.attack.world import LONG, scratch, tree_of
 
 SECONDS_MAX = 10.0
 GROWN_MIB_MAX = 300
@@ -624,7 +624,7 @@ class ForgedIndex:
 
     def put_block(self, block: bytes, **lies: object) -> None:
         table = msgspec.structs.replace(self.table, blocks=[len(block) + 16])
-        self.forger.object(Kind.INDEX, msgspec.structs.replace(table, **lies), [block], tier=1)
+        self.forger.frames(Kind.INDEX, msgspec.structs.replace(table, **lies), [block], tier=1)
 
     def put_with(self, field: str, value: int) -> None:
         for row in self.rows:
@@ -709,7 +709,7 @@ def swap_pack(stage: Stage, frame: EncodedFrame) -> None:
     identity = stage.repository.identity
     row = FrameRow(frame.codec, len(frame.payload) + 16, frame.raw_bytes, frame.ids[0], list(frame.lengths))
     table = PackTable([row])
-    pack = stage.forger.object(Kind.DATA_PACK, table, [bytes(frame.payload)])
+    pack = stage.forger.frames(Kind.DATA_PACK, table, [bytes(frame.payload)])
     index = build_index(
         identity,
         places_of(pack, table),
@@ -767,7 +767,7 @@ ROWS: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_pack_whose_table_lies_is_damage_and_is_not_adopted(stage: Stage, row: str) -> None:
-    stage.forger.object(Kind.DATA_PACK, [[ROWS[row]]], [b"abcd"])
+    stage.forger.frames(Kind.DATA_PACK, [[ROWS[row]]], [b"abcd"])
     stage.forger.record(Kind.JOURNAL, journal(outcome="started"))  # so that the next run looks for packs to adopt
 
     found = stage.besieged()
@@ -841,32 +841,32 @@ def test_a_table_that_is_a_bomb_is_damage_in_every_kind_of_object(stage: Stage, 
 # What could hang or swell: in a child, which is killed
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Siege:
     """What a child process said, and how much it took."""
 
     answers: dict[str, str]
     grown_mib: int
+    slowest: float
 
 
-def siege(stage: Stage) -> Siege:
-    """Every verb in a child process, which has ten seconds for all of them.
+def siege(stage: Stage, *, seconds_max: float) -> Siege:
+    """Every verb in a child process, which is killed after a while.
 
     Raises:
-        TimeoutExpired: it hung.
+        TimeoutExpired: it was.
     """
     command = [sys.executable, "-m", "tests.attack.besiege", stage.repository.url, str(stage.source)]
     done = subprocess.run(
         [*command, str(stage.base / "work")],
         capture_output=True,
         text=True,
-        timeout=SECONDS_MAX,
+        timeout=seconds_max,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=True,
     )
-    answers = json.loads(done.stdout)
-    return Siege(answers, answers.pop("grown_mib"))
+    return Siege(**json.loads(done.stdout))
 
 
 def extents_bomb(forger: Forger, leaf: list[object], leaf_bytes: int) -> list[Entry]:
@@ -917,16 +917,11 @@ def bombs(stage: Stage) -> dict[str, Callable[[], object]]:
         )(),
         "a segment of a million entries": publish_segment(b"\x93\x90\x90\xdd" + many.to_bytes(4, "big") + entry * many),
         "a segment of deep arrays": publish_segment(b"\x91" * (FRAME_BYTES_MAX - 10)),
-        "a directory 1,000 levels deep": publish([ROOT, *(directory(b"/".join([b"d"] * n)) for n in range(1, 1001))]),
+        "a directory 400 levels deep": publish([ROOT, *(directory(b"/".join([b"d"] * n)) for n in range(1, 401))]),
         "a pack of millions of frames": lambda: f.raw_table(
             Kind.DATA_PACK, zstd(b"\x91\xdd" + rows.to_bytes(4, "big") + row * rows)
         ),
-        "an index of millions of packs": lambda: f.raw_table(
-            Kind.INDEX,
-            zstd(
-                b"\x96\x00\x90\xdd" + (10_000_000).to_bytes(4, "big") + b"\x92\xa0\x00" * 10_000_000 + b"\x90\x90\x00"
-            ),
-        ),
+        "an index of millions of packs": lambda: ForgedIndex.of(stage).put(packs=[PackRow("", 0)] * 10_000_000),
         "a snapshot of millions of parents": lambda: f.raw_table(Kind.SNAPSHOT, big_body(honest, parents=texts)),
         "a journal of millions of facts": lambda: f.raw_table(
             Kind.JOURNAL, big_body(journal(), facts={f"{number:x}": 0 for number in range(3_000_000)})
@@ -946,20 +941,60 @@ def sparse_object(stage: Stage, name: str, size: int) -> None:
         sparse.truncate(size)
 
 
-BOMBS = [
-    *("nodes of extents that list one another", "nodes of extents that list nothing", "millions of extents"),
-    *("a segment of a million entries", "a segment of deep arrays", "a directory 1,000 levels deep"),
-    *("a pack of millions of frames", "an index of millions of packs", "a snapshot of millions of parents"),
-    *("a journal of millions of facts", "a doom of millions of packs", "a sparse snapshot of 8 GiB"),
-    *("a sparse pack of 8 GiB",),
-]
+WHOLE = "LocalStore.get is asked for whole objects without a look at their size: MemoryError"
+TABLES = "a table of 32 MiB, the most that there may be, becomes 400 to 730 MiB of objects in memory"
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_neither_hangs_nor_swells_nor_crashes_anything(stage: Stage, bomb: str) -> None:
-    bombs(stage)[bomb]()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a segment of a million entries",
+        "a segment of deep arrays",
+        "a directory 400 levels deep",
+        pytest.param("a sparse snapshot of 8 GiB", marks=pytest.mark.xfail(strict=True, reason=WHOLE)),
+        pytest.param("a sparse pack of 8 GiB", marks=pytest.mark.xfail(strict=True, reason=WHOLE)),
+    ],
+)
+def test_a_bomb_neither_hangs_nor_swells_nor_crashes_anything(stage: Stage, name: str) -> None:
+    require_little(stage, name)
 
-    found = siege(stage)
+
+@pytest.mark.skipif(not LONG, reason="takes a minute: SAFEBACKUP_LONG=1")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "millions of extents",
+        *(
+            pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=TABLES))
+            for name in (
+                "a pack of millions of frames",
+                "an index of millions of packs",
+                "a snapshot of millions of parents",
+                "a journal of millions of facts",
+                "a doom of millions of packs",
+            )
+        ),
+    ],
+)
+def test_a_large_bomb_neither_hangs_nor_swells_nor_crashes_anything(stage: Stage, name: str) -> None:
+    require_little(stage, name)
+
+
+def require_little(stage: Stage, name: str) -> None:
+    bombs(stage)[name]()
+
+    found = siege(stage, seconds_max=6 * SECONDS_MAX)
 
     assert crashes(found.answers) == {}
+    assert found.slowest < SECONDS_MAX
     assert found.grown_mib < GROWN_MIB_MAX
+
+
+@pytest.mark.xfail(
+    strict=True, raises=subprocess.TimeoutExpired, reason="nodes of extents may list one another for ever"
+)
+@pytest.mark.parametrize("name", ["nodes of extents that list one another", "nodes of extents that list nothing"])
+def test_nodes_of_extents_cost_no_more_than_their_chunks(stage: Stage, name: str) -> None:
+    bombs(stage)[name]()
+
+    assert siege(stage, seconds_max=SECONDS_MAX if LONG else 4.0).slowest < SECONDS_MAX

@@ -68,7 +68,7 @@ def test_any_time_is_read_as_it_was_stored(time: int) -> None:
     assert isinstance(stored, int) == (-(1 << 63) <= time < 1 << 64)
 
 
-names = st.binary(min_size=1, max_size=4).filter(lambda name: b"/" not in name and b"\0" not in name)
+names = st.binary(min_size=1, max_size=4).filter(lambda name: not {0, 47} & {*name} and name not in (b".", b".."))
 paths = st.lists(names, max_size=4).map(b"/".join)
 
 
@@ -431,7 +431,7 @@ def test_a_segment_is_read_as_it_was_written() -> None:
     ids=str,
 )
 def test_an_entry_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
-    fields = {"path": b"a", "kind": 1, "mode": 0o644, "uid": 0, "gid": 0, "mtime": 0} | change
+    fields: dict[str, Any] = {"path": b"a", "kind": 1, "mode": 0o644, "uid": 0, "gid": 0, "mtime": 0} | change
     with pytest.raises(IntegrityError):
         read_segment(*_segment(Entry(**fields)))
 

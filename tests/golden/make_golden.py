@@ -224,7 +224,7 @@ def _start_epoch(repository: Repository, key: Key | None) -> Repository:
 
 
 def open_golden(folder: Path, name: str, work: Path) -> Repository:
-    """The golden repository `name`, whose bytes are in `folder`; its key file is copied to where only we can read it."""
+    """The golden repository `name`, whose bytes are in `folder`; a key file is copied to `work`, made private."""
     key: Key | None = None
     if name.startswith("sealed-passphrase"):
         key = Passphrase((HERE / f"{name}.passphrase").read_text(encoding="utf-8").rstrip("\n"))

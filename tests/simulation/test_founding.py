@@ -19,9 +19,9 @@ from safebackup.repository import KeyFile, Repository
 from safebackup.repository.configuring import read_configurations
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
-from safebackup.storage import DeleteStore
+from safebackup.storage import DeleteStore, ObjectInfo
 from tests.faults import CrashingStore, FaultyStore, SimulatedCrash
-from tests.simulation.scheduling import PausingStore, Process, run_at_random
+from tests.simulation.scheduling import GatedStore, PausingStore, Process, T, run_at_random
 from tests.simulation.world import WatchedStore, empty_store, forget
 
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
@@ -93,7 +93,7 @@ def test_one_of_three_creates_it_wherever_two_are_stopped() -> None:
 
 @pytest.mark.parametrize("creators", [2, 3, 4])
 def test_one_of_many_creates_it_in_any_order(creators: int) -> None:
-    for seed in range(5000 if LONG else 60):
+    for seed in range(5000 if LONG else 120):
         race = Race()
         outcomes = run_at_random(race.store, processes(race, creators), random=Random(seed))
         assert [outcome.error for outcome in outcomes.values()] == [None] * creators, f"seed {seed}"
@@ -103,7 +103,7 @@ def test_one_of_many_creates_it_in_any_order(creators: int) -> None:
 
 @pytest.mark.parametrize("creators", [2, 3, 4])
 def test_creators_that_crash_block_nobody(creators: int) -> None:
-    for seed in range(5000 if LONG else 60):
+    for seed in range(5000 if LONG else 120):
         race = Race()
         outcomes = run_at_random(race.store, processes(race, creators), random=Random(seed), crash=0.7)
         assert all(isinstance(outcome.error, SimulatedCrash | None) for outcome in outcomes.values()), f"seed {seed}"
@@ -112,6 +112,32 @@ def test_creators_that_crash_block_nobody(creators: int) -> None:
 
 def processes(race: Race, count: int) -> Mapping[str, Process]:
     return {f"creator {number}": race.create for number in range(count)}
+
+
+class Blind(GatedStore):
+    """Breaks S3: it lists nothing that others put."""
+
+    def __init__(self, store: DeleteStore) -> None:
+        super().__init__(store)
+        self._own: set[str] = set()
+
+    def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        super().put_new(name, data)
+        self._own.add(name)
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        return [info for info in super().list(prefix) if info.name in self._own]
+
+    def _pass(self, operation: str, act: Callable[[], T]) -> T:
+        return act()
+
+
+def test_the_simulation_notices_creators_that_do_not_see_each_other() -> None:
+    race = Race()
+    race.create(Blind(race.store))
+    race.create(Blind(race.store))
+    with pytest.raises(ConflictError, match="2 repositories"):
+        race.require_one()
 
 
 def test_two_that_crash_anywhere_block_nobody() -> None:

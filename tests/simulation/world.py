@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import attrs
 
-from safebackup import BackupReport, back_up, restore, verify
+from safebackup import BackupReport, Source, back_up, restore, verify
 from safebackup.clock import SystemClock
 from safebackup.errors import ConflictError, IntegrityError, NotFoundError
 from safebackup.findings import Severity
@@ -65,7 +65,7 @@ class WatchedStore(RecordingStore):
             except ConflictError:
                 self.violations.append(f"I4: other bytes were put under {name}")
                 raise
-            if name.startswith(("snapshots/", "deaths/")):
+            if name.startswith(("snapshots/", "deaths/", "index/")):
                 self.check()
 
     def delete(self, name: str) -> None:
@@ -146,7 +146,7 @@ class World:
     def back_up(self, source: Path, store: DeleteStore | None = None) -> BackupReport:
         """Back up, with one worker, so that operations come in nearly the same order each time."""
         tree = describe(source)
-        report = back_up(source, into=self.reach(store), workers=1)
+        report = back_up(Source(source, allow_empty=True), into=self.reach(store), workers=1)
         self.expected[report.snapshot.name] = tree
         self.store.reported.add(report.snapshot.name)
         return report
