@@ -88,6 +88,7 @@ class Code(StrEnum):
     INDEX_MISMATCH = "index-mismatch"
     UNKNOWN_OBJECT = "unknown-object"
     RUN_IS_DEAD = "run-is-dead"
+    CONDEMNED_PACK = "condemned-pack"
     # A bug
     INTERNAL = "internal"
 

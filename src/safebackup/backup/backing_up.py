@@ -251,7 +251,7 @@ class _Backup:
         repository = run.repository
         bodies: list[SnapshotBody] = []
 
-        def describe(dooms: tuple[str, ...], configurations: tuple[str, ...]) -> SnapshotBody:
+        def describe(avoids: bytes, configurations: tuple[str, ...]) -> SnapshotBody:
             bodies.append(
                 SnapshotBody(
                     run=run.id,
@@ -274,8 +274,7 @@ class _Backup:
                     excluded=stored.excluded,
                     findings=rows_of(findings.kept),
                     findings_total=findings.total,
-                    dooms=dooms,
-                    suspects=tuple(sorted(run.index.suspects)),
+                    avoids=avoids,
                     heads=run.heads,
                     configurations=configurations,
                     software=SOFTWARE,
@@ -284,21 +283,8 @@ class _Backup:
             )
             return bodies[-1]
 
-        # Chunks found during the run lie outside of what was known at its start; those taken over from the parent
-        # lie outside of what its writer knew.
-        safe_dooms, safe_suspects = run.start_dooms, run.history.damaged_packs
-        if self.parent:
-            safe_dooms &= frozenset(self.parent[1].dooms)
-            safe_suspects &= frozenset(self.parent[1].suspects)
-        name = commit(
-            run,
-            writer,
-            stored.trees,
-            describe,
-            safe_dooms=safe_dooms,
-            safe_suspects=safe_suspects,
-            observer=self.observer,
-        )
+        parent = self.parent[1] if self.parent else None
+        name = commit(run, writer, stored.trees, describe, parent=parent, observer=self.observer)
         return name, bodies[-1]
 
     def _conclude(self, writer: Writer, name: str, body: SnapshotBody, interrupted: frozenset[bytes]) -> None:

@@ -193,5 +193,5 @@ def require_digest(name: str, data: bytes | bytearray | memoryview) -> None:
         IntegrityError: they do not.
     """
     found = digest_of(data)
-    if not name.endswith(found):
+    if name.rpartition("/")[2] != found:
         raise damaged(name, f"its bytes hash to {found}")

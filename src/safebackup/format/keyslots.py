@@ -37,13 +37,17 @@ def wrapping_key(material: bytes, method: str, *, salt: bytes, cost: tuple[int, 
 
 def wrap_secrets(secrets: Secrets, key: bytes, *, repository: bytes) -> bytes:
     """Seal secrets under a wrapping key that is used for nothing else (its salt is fresh)."""
-    return AESGCM(key).encrypt(_NONCE, encode(secrets), b"safebackup 1 slot" + repository)
+    return AESGCM(key).encrypt(_NONCE, encode(secrets), _bound(repository, max(secrets.classes)))
+
+
+def _bound(repository: bytes, epoch: int) -> bytes:
+    return b"safebackup 1 slot" + repository + epoch.to_bytes(8, "big")
 
 
 def unwrap_secrets(slot: KeySlot, key: bytes, *, repository: bytes, name: str) -> Secrets | None:
     """What the slot holds, or None if this key does not open it."""
     try:
-        plain = AESGCM(key).decrypt(_NONCE, slot.sealed, b"safebackup 1 slot" + repository)
-    except InvalidTag:
+        plain = AESGCM(key).decrypt(_NONCE, slot.sealed, _bound(repository, slot.epoch))
+    except (InvalidTag, OverflowError):
         return None
     return decode(plain, Secrets, name=name)

@@ -28,7 +28,7 @@ SEGMENT_BITS = 8  # a path begins a segment with probability 1/256 …
 NODE_BITS = 6  # … and a node of each further level with 1/64 of that
 SEGMENT_BYTES_MAX = 1 << 20  # a longer segment is cut here too
 NODE_REFS_MAX = 4096
-PATH_BYTES_MAX = 1 << 16
+TIME_BYTES = 16  # of a time that 64 bits cannot hold
 INLINE_EXTENTS_MAX = 64
 EXTENTS_BITS = 9
 EXTENTS_MAX = 4096
@@ -86,7 +86,7 @@ def time_to_stored(nanoseconds: int) -> int | bytes:
     """An integer where 64 bits hold it, else its two's complement."""
     if -(1 << 63) <= nanoseconds < 1 << 64:
         return nanoseconds
-    return nanoseconds.to_bytes(16, "big", signed=True)
+    return nanoseconds.to_bytes(TIME_BYTES, "big", signed=True)
 
 
 def stored_to_time(stored: int | bytes) -> int:
@@ -284,7 +284,7 @@ class PathChecker:
                 raise _unsafe(path, "the root is no directory")
             return
         parent, _, name = path.rpartition(b"/")
-        if name in (b"", b".", b"..") or b"\0" in path or path[0] == 0x2F or len(path) > PATH_BYTES_MAX:
+        if name in (b"", b".", b"..") or b"\0" in path or path[0] == 0x2F:
             raise _unsafe(path, "it is not a plain relative path")
         directories = self._directories
         while directories and directories[-1] != parent:
@@ -312,6 +312,8 @@ def read_segment(data: Buffer, ref: NodeRef) -> Segment:
             or not 0 <= entry.size < 1 << 63
         ):
             raise _malformed(f"{printable(entry.path)}: kind {entry.kind}, mode {entry.mode:o}, {entry.size} bytes")
+        if isinstance(entry.mtime, bytes) and len(entry.mtime) != TIME_BYTES:
+            raise _malformed(f"{printable(entry.path)}: its time has {len(entry.mtime)} bytes")
         if entry.kind == EntryKind.SYMLINK and not entry.target:
             raise _malformed(f"{printable(entry.path)} is a symbolic link to nowhere")
     return segment

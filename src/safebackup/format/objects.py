@@ -14,7 +14,7 @@ import attrs
 import msgspec
 import zstandard
 
-from safebackup.errors import Code, IntegrityError
+from safebackup.errors import Code, IntegrityError, InternalError
 from safebackup.format.compressing import LEVEL_DEFAULT, Codec, decompress
 from safebackup.format.header import (
     HEADER_BYTES,
@@ -28,6 +28,7 @@ from safebackup.format.header import (
     digest_of,
     object_name,
     parse_header,
+    require_digest,
 )
 from safebackup.format.sealing import TABLE_ORDINAL, TAG_BYTES, Buffer, Keyring, Seal, seal_for
 
@@ -191,10 +192,15 @@ def read_record(data: Buffer, shape: type[T], *, name: str, kind: Kind, identity
         IntegrityError: it is damaged or foreign.
         ConfigurationError: a newer release wrote it, or the key does not open it.
     """
-    if not name.endswith(digest_of(data)):
-        raise damaged(name, f"its bytes hash to {digest_of(data)}")
+    require_digest(name, data)
     return read_table(data, shape, name=name, kind=kind, identity=identity)[2]
 
 
 def _pack_table(table: object) -> bytes:
-    return zstandard.ZstdCompressor(level=LEVEL_DEFAULT).compress(encode(table))
+    raw = encode(table)
+    if len(raw) > TABLE_BYTES_MAX:
+        raise InternalError(
+            f"a table of {len(raw)} bytes would be written, and readers take {TABLE_BYTES_MAX}",
+            hint="Nothing of it was stored. Please report this with the size of what was backed up.",
+        )
+    return zstandard.ZstdCompressor(level=LEVEL_DEFAULT).compress(raw)

@@ -44,6 +44,7 @@ class FoundingBody(msgspec.Struct, frozen=True, kw_only=True):
 class KeySlot(msgspec.Struct, frozen=True, kw_only=True):
     """The secrets of a repository, wrapped under one passphrase or key file."""
 
+    epoch: int  # the highest that it opens; bound to the seal
     method: str  # "scrypt" or "key-file"
     created: int
     label: str
@@ -101,9 +102,9 @@ class SnapshotBody(msgspec.Struct, frozen=True, kw_only=True):
     excluded: dict[str, int]  # rule, number of paths
     findings: tuple[FindingRow, ...]
     findings_total: int
-    # Seen before it was put; everything that it needs has a place outside of both.
-    dooms: tuple[str, ...]
-    suspects: tuple[str, ...]  # packs that a verification had found damaged
+    # SHA-256 of the sorted names, joined by newlines, of the dooms that were seen before it was put and of the packs
+    # that verifications had found damaged. Everything that it needs has a place outside of all these packs.
+    avoids: bytes
     heads: tuple[str, ...]  # of the journal, as the writer saw them
     configurations: tuple[str, ...]
     software: str
@@ -154,9 +155,12 @@ class JournalBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CatalogueBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Copies of snapshots and journal records, so that thousands are read with a few requests."""
+    """Copies of snapshots and journal records, so that thousands are read with a few requests.
+
+    Copies are kept as they were written, with what a later release may have added to them.
+    """
 
     tier: int
     replaces: tuple[str, ...]
-    snapshots: dict[str, SnapshotBody]
-    journal: dict[str, JournalBody]
+    snapshots: dict[str, msgspec.Raw]
+    journal: dict[str, msgspec.Raw]

@@ -202,6 +202,7 @@ class _Verification:
     # Segments that were looked at, with what came before them: their files, and what comes behind.
     _checked: dict[tuple[bytes, bytes, PathState], tuple[int, PathState]] = attrs.field(factory=dict)
     _bad_chunks: set[bytes] = attrs.field(factory=set)
+    _condemned: set[str] = attrs.field(factory=set)  # doomed packs that hold the only copy of something
 
     def perform(self) -> None:
         """Read what the level asks for."""
@@ -212,6 +213,14 @@ class _Verification:
         self._check_pack_sizes()
         for name, body in self.chosen.items():
             self._check_snapshot(name, body)
+        for name in sorted(self._condemned):
+            self._find(
+                Code.CONDEMNED_PACK,
+                Severity.WARNING,
+                f"{name} is condemned and holds the only copy of something that a snapshot needs",
+                "If a deletion is under way, let it finish; otherwise make a new backup, which stores that again.",
+                name,
+            )
         self._read_packs()
         if self._bad_chunks or self._bad_places:
             self._locate()
@@ -296,9 +305,7 @@ class _Verification:
             wrong = [
                 record
                 for record, copy in [*body.snapshots.items(), *body.journal.items()]
-                if copy != (history.snapshots.get(record) or history.void.get(record) or history.journal.get(record))
-                and record in self._sizes
-                and record not in history.problems
+                if record in history.raw and bytes(copy) != bytes(history.raw[record])
             ]
             if wrong:
                 self._find(
@@ -391,6 +398,12 @@ class _Verification:
         if (known := self._checked.get(key)) is not None:
             files, checker.state = known
             return files
+        for chunk in (ref.chunk, evidence_ref.chunk):
+            if self.reader.index.find(chunk) is None:
+                doomed = self.reader.index.doomed
+                self._condemned.update(
+                    place.pack for place in self.reader.index.find_all(chunk) if place.pack in doomed
+                )
         segment = read_segment(self.reader.read_metadata(ref.chunk, ref.chunk_bytes), ref)
         rows = self.reader.read_metadata(evidence_ref.chunk, evidence_ref.chunk_bytes)
         require_same_shape(segment, decode(rows, EvidenceSegment, name="change evidence"))
@@ -409,18 +422,21 @@ class _Verification:
 
     def _check_content(self, entry: Entry) -> None:
         """Look for a place of every chunk; places that turn out bad are found when packs are read."""
+        doomed = self.reader.index.doomed
         for _, chunk_id, length in Manifests(self.reader).entry_needs(entry):
             places = list(self.reader.index.find_all(chunk_id))
             if not self.whole:
                 self._needed_packs.update(place.pack for place in places)
-            if not any(self._is_good(place, chunk_id, length) for place in places):
+            good = [place.pack for place in places if self._is_good(place, chunk_id, length)]
+            if not good:
                 self._bad_chunks.add(chunk_id)
+            elif doomed.issuperset(good):
+                self._condemned.update(good)
 
     def _is_good(self, place: ChunkPlace, chunk_id: bytes, length: int) -> bool:
         return (
             place.chunk_bytes == length
             and place.pack in self._sizes
-            and place.pack not in self.reader.index.doomed
             and place.offset + place.stored_bytes <= self._sizes[place.pack]
             and (place.pack, chunk_id) not in self._bad_places
         )
@@ -451,7 +467,7 @@ class _Verification:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _pack_names(self) -> list[str]:
-        doomed = self.reader.index.doomed
+        doomed = self.reader.index.doomed - self._condemned
         folders = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
         return [
             name

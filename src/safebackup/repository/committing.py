@@ -9,6 +9,7 @@ a deleter puts its dooms first and lists intents afterwards, so that one of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 
 import attrs
 
@@ -62,6 +63,7 @@ class Run:
     reader: ChunkReader
     started: int
     start_dooms: frozenset[str]
+    start_suspects: frozenset[str]
     heads: tuple[str, ...]  # of the journal, for what this run writes
 
     @classmethod
@@ -73,7 +75,7 @@ class Run:
         """
         repository.configurations.require("write")
         history = repository.history()  # snapshots before indexes (I3)
-        index = ChunkIndex(repository.store, repository.identity)
+        index = ChunkIndex(repository.store, repository.identity, for_writing=True)
         index.suspects.update(history.damaged_packs)
         return cls(
             id=repository.runtime.random(16),
@@ -83,6 +85,7 @@ class Run:
             reader=ChunkReader(repository.store, repository.identity, index),
             started=repository.runtime.clock.now(),
             start_dooms=index.dooms,
+            start_suspects=history.damaged_packs,
             heads=history.heads,
         )
 
@@ -96,25 +99,24 @@ def commit(
     run: Run,
     writer: Writer,
     trees: Trees,
-    describe: Callable[[tuple[str, ...], tuple[str, ...]], SnapshotBody],
+    describe: Callable[[bytes, tuple[str, ...]], SnapshotBody],
     *,
-    safe_dooms: frozenset[str],
-    safe_suspects: frozenset[str],
+    parent: SnapshotBody | None,
     observer: Observer = ignore,
 ) -> str:
-    """Publish a snapshot of `trees`; its name. `describe` is given the dooms and configurations that were seen.
+    """Publish a snapshot of `trees`; its name. `describe` is given what it avoids, and the configurations seen.
 
-    Everything that `trees` need has a place outside the packs of `safe_dooms` and `safe_suspects`.
+    Everything that `trees` need was found or stored by this run, or taken over from `parent`.
 
     Raises:
         ChunksLostError: something needed is gone and must be read from the source again; nothing was published.
         ConflictError: the run was declared dead while it slept; nothing of it counts.
         StorageError: something could not be stored; nothing was published.
     """
-    _secure(run, writer, trees, safe_dooms, safe_suspects, observer)
+    _secure(run, writer, trees, parent, observer)
     configurations = read_configurations(run.repository.store)
     configurations.require("write")
-    body = describe(tuple(sorted(run.index.dooms)), tuple(sorted(configurations.records)))
+    body = describe(_avoided(run.index.dooms, run.start_suspects), tuple(sorted(configurations.records)))
     _require_alive(run)
     snapshot = _record(run, Kind.SNAPSHOT, body)
     _put_surely(writer, snapshot)
@@ -122,14 +124,14 @@ def commit(
     return snapshot.name
 
 
-def _secure(
-    run: Run,
-    writer: Writer,
-    trees: Trees,
-    safe_dooms: frozenset[str],
-    safe_suspects: frozenset[str],
-    observer: Observer,
-) -> None:
+def _avoided(dooms: frozenset[str], suspects: frozenset[str]) -> bytes:
+    return sha256("\n".join(sorted(dooms | suspects)).encode()).digest()
+
+
+def _secure(run: Run, writer: Writer, trees: Trees, parent: SnapshotBody | None, observer: Observer) -> None:
+    # What this run found or stored lies outside of the packs that it knew at its start, and what it took over from
+    # the parent outside of those that the parent's writer knew: while these are the same, nothing has to be looked up.
+    settled = parent is None or parent.avoids == _avoided(run.start_dooms, run.start_suspects)
     # Steps 1 and 2: afterwards every deleter either sees the intent, or has doomed nothing that this run needs.
     for _ in range(_ROUNDS_MAX):
         writer.flush()
@@ -142,14 +144,14 @@ def _secure(
         )
         writer.put(_record(run, Kind.INTENT, intent))
         run.index.refresh_dooms()
-        if not run.index.doomed_since(safe_dooms) and run.index.suspects <= safe_suspects:
+        if settled and run.index.dooms == run.start_dooms and run.index.suspects <= run.start_suspects:
             return
         try:
-            needed = set(Manifests(run.reader).needs(trees.manifest, trees.evidence))
+            needed = Manifests(run.reader).needs(trees.manifest, trees.evidence)
+            lost = {need for need in needed if run.index.find(need[1]) is None}
         except IntegrityError as problem:
             # A piece of the parent's manifest that was to be used again; its pack is suspect now.
             raise ChunksLostError(frozenset()) from problem
-        lost = [need for need in needed if run.index.find(need[1]) is None]
         if not lost:
             return
         _rescue(run, writer, lost)

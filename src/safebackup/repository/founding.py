@@ -13,7 +13,7 @@ from __future__ import annotations
 import attrs
 
 from safebackup.errors import Code, ConflictError
-from safebackup.format.header import Kind, parse_header
+from safebackup.format.header import Kind, damaged, parse_header
 from safebackup.format.objects import Identity, build_record, read_record
 from safebackup.format.records import FoundingBody
 from safebackup.repository.keys import NO_KEYS
@@ -72,4 +72,7 @@ class _Round:
     def _read(self, name: str) -> FoundingBody:
         data = self.store.get(name)
         identity = Identity(parse_header(data, name=name).repository, NO_KEYS)
-        return read_record(data, FoundingBody, name=name, kind=Kind.FOUNDING, identity=identity)
+        word = read_record(data, FoundingBody, name=name, kind=Kind.FOUNDING, identity=identity)
+        if word.round != self.number:
+            raise damaged(name, f"it is of round {word.round}")
+        return word

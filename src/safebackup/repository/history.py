@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import attrs
+import msgspec
 
 from safebackup.errors import IntegrityError, NotFoundError, SafeBackupError
-from safebackup.format.header import Kind
-from safebackup.format.objects import Identity, read_record
+from safebackup.format.header import Kind, damaged
+from safebackup.format.objects import Identity, decode, read_record
 from safebackup.format.records import CatalogueBody, DeathBody, JournalBody, SnapshotBody
-from safebackup.repository.tiering import read_visible
+from safebackup.repository.tiering import read_visible, tier_of
 from safebackup.storage import ReadStore
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class History:
     journal: Mapping[str, JournalBody]
     deaths: Mapping[str, DeathBody]
     catalogues: Mapping[str, CatalogueBody]
+    raw: Mapping[str, msgspec.Raw]  # snapshots and journal records as they were written
     problems: Mapping[str, SafeBackupError]
 
     @property
@@ -102,24 +104,15 @@ def read_history(store: ReadStore, identity: Identity, *, copies: bool = True) -
     # Snapshots are listed before anything that judges them is read (I3).
     snapshot_names = [info.name for info in store.list("snapshots/")]
     journal_names = [info.name for info in store.list("journal/")]
-    deaths = _read_all([info.name for info in store.list("deaths/")], {}, DeathBody, store, identity, problems)
+    death_names = [info.name for info in store.list("deaths/")]
     catalogues = read_catalogues(store, identity, problems)
-    snapshots = _read_all(
-        snapshot_names,
-        {name: body for catalogue in catalogues.values() for name, body in catalogue.snapshots.items() if copies},
-        SnapshotBody,
-        store,
-        identity,
-        problems,
-    )
-    journal = _read_all(
-        journal_names,
-        {name: body for catalogue in catalogues.values() for name, body in catalogue.journal.items() if copies},
-        JournalBody,
-        store,
-        identity,
-        problems,
-    )
+    copied = {
+        name: raw for body in catalogues.values() for name, raw in [*body.snapshots.items(), *body.journal.items()]
+    }
+    source = _Records(store, identity, copied if copies else {}, problems)
+    deaths, _ = source.read(death_names, DeathBody, Kind.DEATH)
+    snapshots, snapshots_raw = source.read(snapshot_names, SnapshotBody, Kind.SNAPSHOT)
+    journal, journal_raw = source.read(journal_names, JournalBody, Kind.JOURNAL)
     dead = {body.run for body in deaths.values() if body.final}
     return History(
         snapshots={name: body for name, body in snapshots.items() if body.run not in dead},
@@ -127,6 +120,7 @@ def read_history(store: ReadStore, identity: Identity, *, copies: bool = True) -
         journal=journal,
         deaths=deaths,
         catalogues=catalogues,
+        raw={**snapshots_raw, **journal_raw},
         problems=problems,
     )
 
@@ -139,36 +133,39 @@ def read_catalogues(
     def read(name: str) -> CatalogueBody | None:
         try:
             data = store.get(name)
-            return read_record(data, CatalogueBody, name=name, kind=Kind.CATALOGUE, identity=identity)
+            body = read_record(data, CatalogueBody, name=name, kind=Kind.CATALOGUE, identity=identity)
+            if body.tier != tier_of(name):
+                raise damaged(name, f"it is of tier {body.tier}")
         except (IntegrityError, NotFoundError) as problem:
             problems[name] = problem
             return None
+        return body
 
     return read_visible([info.name for info in store.list("catalogues/")], read, lambda body: body.replaces)
 
 
-_KINDS: dict[type, Kind] = {
-    SnapshotBody: Kind.SNAPSHOT,
-    JournalBody: Kind.JOURNAL,
-    DeathBody: Kind.DEATH,
-}
+@attrs.frozen
+class _Records:
+    """Where records are read from: the objects, or copies of them."""
 
+    store: ReadStore
+    identity: Identity
+    copies: Mapping[str, msgspec.Raw]
+    problems: dict[str, SafeBackupError]
 
-def _read_all(
-    names: list[str],
-    copies: Mapping[str, T],
-    shape: type[T],
-    store: ReadStore,
-    identity: Identity,
-    problems: dict[str, SafeBackupError],
-) -> dict[str, T]:
-    bodies: dict[str, T] = {}
-    for name in names:
-        if (copy := copies.get(name)) is not None:
-            bodies[name] = copy
-            continue
-        try:
-            bodies[name] = read_record(store.get(name), shape, name=name, kind=_KINDS[shape], identity=identity)
-        except (IntegrityError, NotFoundError) as problem:
-            problems[name] = problem
-    return bodies
+    def read(self, names: list[str], shape: type[T], kind: Kind) -> tuple[dict[str, T], dict[str, msgspec.Raw]]:
+        """Bodies by name, decoded and as they were written; what could not be read is among the problems."""
+        bodies: dict[str, T] = {}
+        raw: dict[str, msgspec.Raw] = {}
+        for name in names:
+            try:
+                raw[name] = self._raw(name, kind)
+                bodies[name] = decode(bytes(raw[name]), shape, name=name)
+            except (IntegrityError, NotFoundError) as problem:
+                self.problems[name] = problem
+        return bodies, raw
+
+    def _raw(self, name: str, kind: Kind) -> msgspec.Raw:
+        if (copy := self.copies.get(name)) is not None:
+            return copy
+        return read_record(self.store.get(name), msgspec.Raw, name=name, kind=kind, identity=self.identity).copy()

@@ -21,7 +21,7 @@ from safebackup.format.objects import Identity, read_record, read_table
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.records import DoomBody
 from safebackup.format.sealing import TAG_BYTES, Buffer, Seal
-from safebackup.repository.tiering import read_visible
+from safebackup.repository.tiering import read_visible, tier_of
 from safebackup.storage import ReadStore
 
 CACHE_BYTES_MAX = 64 << 20
@@ -43,9 +43,12 @@ class ChunkIndex:
     `problems` holds what was wrong with indexes and dooms that could not be read.
     """
 
-    def __init__(self, store: ReadStore, identity: Identity, *, cache_bytes: int = CACHE_BYTES_MAX) -> None:
+    def __init__(
+        self, store: ReadStore, identity: Identity, *, for_writing: bool = False, cache_bytes: int = CACHE_BYTES_MAX
+    ) -> None:
         self._store = store
         self._identity = identity
+        self._for_writing = for_writing
         self._lock = threading.RLock()
         self._blocks: OrderedDict[tuple[str, int], Buffer] = OrderedDict()
         self._cached_bytes = 0
@@ -77,25 +80,22 @@ class ChunkIndex:
         """Read doom records that are new since the last time.
 
         Raises:
-            SafeBackupError: one could not be read; believing that it says nothing could lose data.
+            IntegrityError: one is damaged and this is for writing: resting on a pack that it may name could lose data.
         """
         with self._lock:
             for info in self._store.list("dooms/"):
-                if info.name not in self._dooms:
-                    body = read_record(
-                        self._store.get(info.name),
-                        DoomBody,
-                        name=info.name,
-                        kind=Kind.DOOM,
-                        identity=self._identity,
-                    )
-                    self._dooms[info.name] = frozenset(body.packs)
+                if info.name in self._dooms:
+                    continue
+                try:
+                    data = self._store.get(info.name)
+                    body = read_record(data, DoomBody, name=info.name, kind=Kind.DOOM, identity=self._identity)
+                except IntegrityError as problem:
+                    if self._for_writing:
+                        raise
+                    self.problems[info.name] = problem
+                    continue
+                self._dooms[info.name] = frozenset(body.packs)
             self.doomed = frozenset().union(*self._dooms.values())
-
-    def doomed_since(self, seen: Iterable[str]) -> frozenset[str]:
-        """The packs that are condemned by records other than those `seen`."""
-        known = frozenset(seen)
-        return frozenset().union(*(packs for name, packs in self._dooms.items() if name not in known))
 
     def find(self, chunk_id: bytes) -> ChunkPlace | None:
         """Where a chunk lies outside all doomed and suspect packs, or None."""
@@ -177,6 +177,8 @@ class ChunkIndex:
         for size in table.blocks:
             starts.append(position)
             position += size
+        if table.tier != tier_of(name):
+            raise damaged(name, f"it is of tier {table.tier}")
         odd = any(size <= TAG_BYTES or (size - TAG_BYTES) % ENTRY_BYTES for size in table.blocks)
         if odd or position != header.table_offset or len(table.fences) != len(starts):
             raise damaged(name, "its blocks do not fill it")

@@ -206,6 +206,7 @@ def build_slot(repository: bytes, secrets: Secrets, key: Key, runtime: Runtime, 
     cost = SCRYPT_COST if key.method == "scrypt" else (0, 0, 0)
     wrapping = wrapping_key(key.material(), key.method, salt=salt, cost=cost, name="a new key slot")
     slot = KeySlot(
+        epoch=max(secrets.classes),
         method=key.method,
         created=runtime.clock.now(),
         label=label,
@@ -245,7 +246,8 @@ def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str)
     slots, problems = read_slots(store, repository)
     material = key.material()
     opened: list[Secrets] = []
-    for name, slot in sorted(slots.items(), key=lambda item: item[1].created, reverse=True):
+    # The newest epoch first; it is bound to the seal, so that an old slot cannot pass for a new one.
+    for name, slot in sorted(slots.items(), key=lambda item: (item[1].epoch, item[1].created), reverse=True):
         if slot.method != key.method:
             continue
         try:
@@ -256,7 +258,7 @@ def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str)
         secrets = unwrap_secrets(slot, wrapping, repository=repository, name=name)
         if secrets is not None and secrets.configuration == configuration:
             opened.append(secrets)
-            break  # slots are tried newest first, and a new epoch writes new slots
+            break
     if opened:
         return opened[0]
     if not slots and problems:

@@ -8,7 +8,7 @@ from itertools import groupby, islice
 
 from safebackup.errors import IntegrityError, StorageError
 from safebackup.events import logger
-from safebackup.format.header import Kind
+from safebackup.format.header import TABLE_BYTES_MAX, Kind
 from safebackup.format.index import INDEX_ENTRIES_MAX, Entry, build_index, by_chunk
 from safebackup.format.objects import StoredObject, build_record
 from safebackup.format.records import CatalogueBody
@@ -17,7 +17,7 @@ from safebackup.repository.tiering import due_merge
 from safebackup.repository.writing import Writer
 
 CATALOGUE_RECORDS_MIN = 64  # so many loose records make a catalogue worth its request
-CATALOGUE_RECORDS_MAX = 16_384  # a catalogue that has reached this is left as it is
+CATALOGUE_BYTES_MAX = TABLE_BYTES_MAX // 16  # a catalogue that has reached this is left as it is
 
 
 def tidy(run: Run, writer: Writer) -> None:
@@ -38,10 +38,11 @@ def _merge_indexes(run: Run, writer: Writer) -> None:
         return
     merged = [index.visible[name] for name in due.names]
     pack_sizes = {row.name: row.size_bytes for one in merged for row in one.table.packs}
-    doomed = index.doomed
-    entries = _distinct(merge(*(index.entries(one) for one in merged), key=by_chunk))
-    wanted = (entry for entry in entries if entry[1].pack not in doomed)
+    entries = merge(*(index.entries(one) for one in merged), key=by_chunk)
+    wanted = _worth_keeping(entries, index.doomed)
     replaced = {*due.names, *(name for one in merged for name in one.table.replaces)}
+    # What was cut into parts before still counts only together with the parts that are not merged now.
+    standing = {name for one in merged for name in one.table.beside} - set(due.names)
     left = sum(one.table.entries for one in merged)
     parts: list[str] = []
     while True:
@@ -54,7 +55,7 @@ def _merge_indexes(run: Run, writer: Writer) -> None:
             salt=run.repository.runtime.random(32),
             tier=due.tier,
             replaces=replaced if left <= 0 else (),
-            beside=parts if left <= 0 else (),
+            beside={*parts, *standing} if left <= 0 else (),
         )
         writer.put(part)
         parts.append(part.name)
@@ -62,8 +63,14 @@ def _merge_indexes(run: Run, writer: Writer) -> None:
             return
 
 
-def _distinct(entries: Iterable[Entry]) -> Iterator[Entry]:
-    return (entry for entry, _ in groupby(entries))
+def _worth_keeping(entries: Iterable[Entry], doomed: frozenset[str]) -> Iterator[Entry]:
+    """Each entry once; one in a doomed pack only where the chunk has no other place.
+
+    The deleter that doomed the pack may have died, and then its bytes are all that there is.
+    """
+    for _, group in groupby(entries, key=lambda entry: entry[0]):
+        places = [entry for entry, _ in groupby(group)]
+        yield from [entry for entry in places if entry[1].pack not in doomed] or places
 
 
 def _merge_catalogues(run: Run, writer: Writer) -> None:
@@ -74,23 +81,28 @@ def _merge_catalogues(run: Run, writer: Writer) -> None:
         loose = CatalogueBody(
             tier=0,
             replaces=(),
-            snapshots={name: body for name, body in history.snapshots.items() if name not in held},
-            journal={name: body for name, body in history.journal.items() if name not in held},
+            snapshots={name: history.raw[name] for name in history.snapshots if name not in held},
+            journal={name: history.raw[name] for name in history.journal if name not in held},
         )
         record = _catalogue(run, loose)
         writer.put(record)
         catalogues[record.name] = loose
-    sizes = {name: len(body.snapshots) + len(body.journal) for name, body in catalogues.items()}
-    if (due := due_merge(sizes, full=CATALOGUE_RECORDS_MAX)) is not None:
+    sizes = {name: _copied_bytes(body) for name, body in catalogues.items()}
+    if (due := due_merge(sizes, full=CATALOGUE_BYTES_MAX)) is not None:
         parts = [catalogues[name] for name in due.names]
-        snapshots = {name: body for part in parts for name, body in part.snapshots.items()}
+        snapshots = {name: raw for part in parts for name, raw in part.snapshots.items()}
         merged = CatalogueBody(
             tier=due.tier,
             replaces=tuple(sorted({*due.names, *(name for part in parts for name in part.replaces)})),
-            snapshots={name: body for name, body in snapshots.items() if name in history.snapshots},
-            journal={name: body for part in parts for name, body in part.journal.items()},
+            snapshots={name: raw for name, raw in snapshots.items() if name in history.snapshots},
+            journal={name: raw for part in parts for name, raw in part.journal.items()},
         )
-        writer.put(_catalogue(run, merged))
+        if _copied_bytes(merged) <= TABLE_BYTES_MAX // 2:
+            writer.put(_catalogue(run, merged))
+
+
+def _copied_bytes(body: CatalogueBody) -> int:
+    return sum(len(bytes(raw)) for raw in (*body.snapshots.values(), *body.journal.values()))
 
 
 def _catalogue(run: Run, body: CatalogueBody) -> StoredObject:

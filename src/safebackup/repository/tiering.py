@@ -33,15 +33,23 @@ def read_visible(
 ) -> dict[str, T]:
     """Read the objects that nothing readable replaces, highest tier first; `read` answers None for a damaged one.
 
-    What one replaces is passed over only if all that stand `beside` it could be read too.
+    What one replaces is passed over only if all that stand `beside` it can be read too.
     """
+    listed = set(names)
+    values: dict[str, T | None] = {}
+
+    def value_of(name: str) -> T | None:
+        if name not in values:
+            values[name] = read(name) if name in listed else None
+        return values[name]
+
     visible: dict[str, T] = {}
     replaced: set[str] = set()
-    for _, tier in groupby(sorted(names, key=lambda name: (-tier_of(name), name)), key=tier_of):
-        found = {name: value for name in tier if name not in replaced and (value := read(name)) is not None}
+    for _, tier in groupby(sorted(listed, key=lambda name: (-tier_of(name), name)), key=tier_of):
+        found = {name: value for name in tier if name not in replaced and (value := value_of(name)) is not None}
         visible.update(found)
         for value in found.values():
-            if all(part in found for part in beside(value)):
+            if all(value_of(part) is not None for part in beside(value)):
                 replaced.update(replaces(value))
     return visible
 
@@ -55,7 +63,7 @@ class Merge:
 
 
 def due_merge(sizes: Mapping[str, int], *, full: int) -> Merge | None:
-    """The merge that is due: the lowest tier with at least eight objects that are not `full`, or None."""
+    """The merge that is due: the lowest tier with at least eight objects smaller than `full`, or None."""
     tiers: dict[int, list[str]] = {}
     for name, size in sizes.items():
         if size < full:
