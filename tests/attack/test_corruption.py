@@ -206,6 +206,10 @@ def cuts(world: World, folder: str) -> Iterator[tuple[str, dict[str, bytes | Non
         yield f"{name} longer by a byte", {name: data + b"\0"}
 
 
+def test_without_damage_nothing_is_noticed(world: World) -> None:
+    assert not is_noticed(world)
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_flipped_bit_anywhere_is_noticed_and_never_restored(world: World, folder: str) -> None:
     assert unnoticed(world, flips(world, folder)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -50,7 +51,7 @@ def tree_of(folder: Path | str, *, directories: bool = True) -> dict[bytes, Seen
         content = b""
         if kind == stat.S_IFREG:
             with open(path, "rb") as file:
-                content = file.read()
+                content = hashlib.file_digest(file, "sha256").digest() + b" of %d bytes" % status.st_size
         elif kind == stat.S_IFLNK:
             content = os.readlink(path)
         same = first.setdefault(status.st_ino, relative) if status.st_nlink > 1 and kind != stat.S_IFDIR else b""
@@ -164,7 +165,10 @@ def _add_rare_objects(repository: Repository) -> None:
     catalogue = CatalogueBody(tier=0, replaces=(), snapshots=dict(history.snapshots), journal=dict(history.journal))
     merged = build_index(
         identity,
-        {entry for loaded in index.visible.values() for entry in index.entries(loaded)},
+        sorted(
+            {entry for loaded in index.visible.values() for entry in index.entries(loaded)},
+            key=lambda entry: (entry[0], entry[1].pack, entry[1].offset),
+        ),
         pack_sizes={row.name: row.size_bytes for loaded in index.visible.values() for row in loaded.table.packs},
         replaces=index.visible,
         tier=1,

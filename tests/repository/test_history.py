@@ -181,7 +181,7 @@ def test_a_head_that_a_snapshot_alone_names_is_missing_too() -> None:
 
 def test_damaged_records_are_problems_and_not_missing() -> None:
     records = many(3)
-    name = list(records.journal)[0]
+    name = next(iter(records.journal))
     tampered(records.store, name, records.store.get(name)[:-1])
     history = records.read()
     assert set(history.problems) == {name}

@@ -45,6 +45,9 @@ class Rules:
     copies: bool = True
 
 
+PROTOCOL = Rules()
+
+
 def everything(packs: list[str]) -> list[str]:
     """Choose every pack, so that all that lives must be copied."""
     return packs
@@ -56,7 +59,7 @@ def delete_packs(
     *,
     choose: Choose = everything,
     ends: bool = False,
-    rules: Rules = Rules(),
+    rules: Rules = PROTOCOL,
 ) -> None:
     """Delete the packs that `choose` picks; what lives in them is copied first.
 
@@ -132,9 +135,8 @@ class _Deletion:
         """Suspicion, a look whether a snapshot came, death."""
         if self.rules.death == "after a suspicion":
             self._put(Kind.DEATH, DeathBody(run=run, final=False, created=self._now()))
-        if self.rules.death != "at once":
-            if run in self._published():
-                return
+        if self.rules.death != "at once" and run in self._published():
+            return
         self._put(Kind.DEATH, DeathBody(run=run, final=True, created=self._now()))
 
     def _published(self) -> set[bytes]:

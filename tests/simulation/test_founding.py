@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -71,7 +73,7 @@ class Race:
 def test_one_of_two_creates_it_wherever_the_other_is_stopped() -> None:
     for moment in itertools.count(1):
         race = Race()
-        store = PausingStore(race.store, before=moment, meanwhile=lambda race=race: race.create(race.store))
+        store = PausingStore(race.store, before=moment, meanwhile=partial(race.create, race.store))
         race.create(store)
         race.require_one(attempts=1 + store.paused)
         forget(race.store)
@@ -84,8 +86,8 @@ def test_one_of_three_creates_it_wherever_two_are_stopped() -> None:
     moments = list(itertools.product(range(1, 20), repeat=2))
     for first, second in moments if LONG else Random(1).sample(moments, 150):
         race = Race()
-        inner = PausingStore(race.store, before=second, meanwhile=lambda race=race: race.create(race.store))
-        outer = PausingStore(race.store, before=first, meanwhile=lambda race=race, inner=inner: race.create(inner))
+        inner = PausingStore(race.store, before=second, meanwhile=partial(race.create, race.store))
+        outer = PausingStore(race.store, before=first, meanwhile=partial(race.create, inner))
         race.create(outer)
         race.require_one(attempts=1 + outer.paused + inner.paused)
         forget(race.store)
@@ -93,7 +95,7 @@ def test_one_of_three_creates_it_wherever_two_are_stopped() -> None:
 
 @pytest.mark.parametrize("creators", [2, 3, 4])
 def test_one_of_many_creates_it_in_any_order(creators: int) -> None:
-    for seed in range(5000 if LONG else 120):
+    for seed in range(5000 if LONG else 80):
         race = Race()
         outcomes = run_at_random(race.store, processes(race, creators), random=Random(seed))
         assert [outcome.error for outcome in outcomes.values()] == [None] * creators, f"seed {seed}"
@@ -103,7 +105,7 @@ def test_one_of_many_creates_it_in_any_order(creators: int) -> None:
 
 @pytest.mark.parametrize("creators", [2, 3, 4])
 def test_creators_that_crash_block_nobody(creators: int) -> None:
-    for seed in range(5000 if LONG else 120):
+    for seed in range(5000 if LONG else 80):
         race = Race()
         outcomes = run_at_random(race.store, processes(race, creators), random=Random(seed), crash=0.7)
         assert all(isinstance(outcome.error, SimulatedCrash | None) for outcome in outcomes.values()), f"seed {seed}"
@@ -164,10 +166,8 @@ FAULTS: list[Callable[[DeleteStore, int], DeleteStore]] = [
 def test_a_fault_anywhere_blocks_nobody(make: Callable[[DeleteStore, int], DeleteStore]) -> None:
     for moment in range(1, 16):
         race = Race()
-        try:
+        with suppress(StorageError):
             race.create(make(race.store, moment))
-        except StorageError:
-            pass
         race.require_usable()
 
 
@@ -176,10 +176,8 @@ def test_whoever_comes_after_a_crash_with_another_key_is_told_which_is_the_repos
     mine, theirs = KeyFile.create(folder / "mine"), KeyFile.create(folder / "theirs")
     for moment in range(1, 16):
         store = empty_store()
-        try:
+        with suppress(SimulatedCrash):
             found(CrashingStore(store, before=moment), key=theirs, runtime=Runtime())
-        except SimulatedCrash:
-            pass
         try:
             opened = found(store, key=mine, runtime=Runtime())
         except ConflictError as error:

@@ -21,7 +21,7 @@ from safebackup.errors import Code, ConflictError
 from safebackup.repository import KeyFile
 from safebackup.storage import DeleteStore
 from tests.faults import SimulatedCrash
-from tests.simulation.deleter import RefusedToDeleteError, Rules
+from tests.simulation.deleter import PROTOCOL, RefusedToDeleteError, Rules
 from tests.simulation.scenario import Scenario, used_repository
 from tests.simulation.scheduling import PausingStore, Process, run_at_random, run_in_stages
 from tests.simulation.world import World, forget, subset
@@ -45,7 +45,7 @@ def another_writer(world: World, scenario: Scenario) -> Process:
 
 
 def deleter(world: World, _scenario: Scenario) -> Process:
-    return lambda store: world.delete(store)
+    return world.delete
 
 
 def ending_deleter(world: World, _scenario: Scenario) -> Process:
@@ -139,7 +139,7 @@ def test_others_run_while_one_process_is_stopped_anywhere(scenario: Scenario, ou
 
 def test_one_process_runs_within_another_that_runs_within_a_third(scenario: Scenario) -> None:
     random = Random(3)
-    for _ in range(3000 if LONG else 60):
+    for _ in range(3000 if LONG else 40):
         world = scenario.used.copy()
         names = random.choices(sorted(PROCESSES), k=3)
         outer, middle, inner = (PROCESSES[name](world, scenario) for name in names)
@@ -169,7 +169,7 @@ def some_deleter(world: World, random: Random, rules: Rules) -> Process:
     return process
 
 
-def run_crowd(scenario: Scenario, seed: int, *, rules: Rules = Rules()) -> World:
+def run_crowd(scenario: Scenario, seed: int, *, rules: Rules = PROTOCOL) -> World:
     """Two writers, and two deleters of various kinds, in a random order, some of which crash."""
     random = Random(seed)
     world = scenario.used.copy()
@@ -188,7 +188,7 @@ def run_crowd(scenario: Scenario, seed: int, *, rules: Rules = Rules()) -> World
 
 
 def test_two_writers_and_two_deleters_in_any_order(scenario: Scenario) -> None:
-    for seed in range(5000 if LONG else 60):
+    for seed in range(5000 if LONG else 40):
         print("seed", seed)
         world = run_crowd(scenario, seed)
         require_sound_end(world, scenario)
@@ -226,7 +226,7 @@ def test_a_writer_and_a_deleter_in_the_orders_that_would_do_most_harm(scenario: 
 
 def test_a_writer_and_a_deleter_take_turns_at_any_two_moments(scenario: Scenario) -> None:
     moments = list(itertools.product(range(1, 45), range(1, 45)))
-    for first, second in moments if LONG else Random(5).sample(moments, 60):
+    for first, second in moments if LONG else Random(5).sample(moments, 40):
         world = scenario.used.copy()
         processes = {"writer": writer(world, scenario), "deleter": remover(world, scenario)}
         stages = [("writer", first), ("deleter", second), ("writer", 1000)]

@@ -11,6 +11,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -156,10 +157,8 @@ class Machine(RuleBasedStateMachine):
     @rule(number=numbers, value=st.binary(max_size=20))
     def set_xattr(self, number: int, value: bytes) -> None:
         if (path := self._pick(number, lambda path: not path.is_symlink())) is not None:
-            try:
+            with suppress(OSError):  # where the file system has none
                 os.setxattr(path, "user.test", value)
-            except OSError:
-                pass  # this file system has none
 
     # Verbs
 
@@ -220,10 +219,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(moment=moments)
     def delete_packs_and_crash(self, moment: int) -> None:
-        try:
+        with suppress(SimulatedCrash):
             self.world.delete(CrashingStore(self.world.store, before=moment), ends=True)
-        except SimulatedCrash:
-            pass
 
     @rule(level=st.sampled_from(["structure", "sample", "full"]))
     def verify(self, level: str) -> None:

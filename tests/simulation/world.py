@@ -17,15 +17,15 @@ from safebackup.clock import SystemClock
 from safebackup.errors import ConflictError, IntegrityError, NotFoundError
 from safebackup.findings import Severity
 from safebackup.format.header import Kind
-from safebackup.format.objects import read_table
 from safebackup.format.index import IndexTable
+from safebackup.format.objects import read_table
 from safebackup.repository import KeyFile, Repository
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import DeleteStore, MemoryStore
 from tests.faults import RecordingStore
-from tests.simulation.deleter import Rules, delete_packs, everything, remove_snapshots
+from tests.simulation.deleter import PROTOCOL, Rules, delete_packs, everything, remove_snapshots
 from tests.simulation.trees import Tree, describe
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ class World:
         *,
         choose: Callable[[list[str]], list[str]] = everything,
         ends: bool = False,
-        rules: Rules = Rules(),
+        rules: Rules = PROTOCOL,
     ) -> None:
         """Run the deleter."""
         chosen = store or self.store

@@ -99,6 +99,8 @@ class ChunkIndex:
 
     def find(self, chunk_id: bytes) -> ChunkPlace | None:
         """Where a chunk lies outside all doomed and suspect packs, or None."""
+        if not self.visible and chunk_id not in self._own:
+            return None  # a first backup asks this for every file
         doomed, suspects = self.doomed, self.suspects
         return next(
             (place for place in self.find_all(chunk_id) if place.pack not in doomed and place.pack not in suspects),

@@ -94,10 +94,7 @@ class Writer:
 
     def claim(self, chunk_id: bytes) -> bool:
         """Whether the caller must store this chunk: nobody has, and nobody else is about to."""
-        if chunk_id in self._claims or self.index.find(chunk_id) is not None:
-            return False
-        with self._claiming:
-            # Looked up again under the lock: it may have been stored in between, which drops the claim on it.
+        with self._claiming:  # a chunk that is stored becomes known before its claim is dropped
             if chunk_id in self._claims or self.index.find(chunk_id) is not None:
                 return False
             self._claims.add(chunk_id)
