@@ -7,11 +7,11 @@ so that everything has been read after twenty runs. `full`: every object, every 
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
+from itertools import chain
 from typing import Literal
 
 import attrs
@@ -34,6 +34,7 @@ from safebackup.format.manifest import (
 from safebackup.format.objects import decode
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.records import JournalBody, SnapshotBody
+from safebackup.recovery.record_findings import differing_copies, gaps, is_own_name, strangers, void_snapshots
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.committing import journal_body, write_journal
 from safebackup.repository.history import VERIFICATION, History, read_history
@@ -47,8 +48,7 @@ SLICES = 20
 _FINDINGS_KEPT = 10_000
 _PATHS_NAMED = 20
 _PACKS_AHEAD = 3
-_OWN_FOLDERS = frozenset(FOLDER.values())
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PACK_FOLDERS = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
 
 
 class Level(StrEnum):
@@ -247,47 +247,18 @@ class _Verification:
     def _check_records(self, objects: list[ObjectInfo]) -> None:
         for name, problem in self.history.problems.items():
             self._damaged(name, problem)
-        for name in sorted(self.history.lost_snapshots):
-            self._find(
-                Code.BROKEN_HISTORY,
-                Severity.ERROR,
-                f"{name} was published, was not removed by plan, and is not there",
-                "Somebody or something deleted it: bring it back from a replica.",
-                name,
-            )
-        for name in sorted(self.history.missing):
-            self._find(
-                Code.BROKEN_HISTORY,
-                Severity.ERROR,
-                f"{name} is named by later records of the journal and is not there",
-                "Somebody or something deleted it: compare with a replica.",
-                name,
-            )
-        if not self.whole:
-            return
-        self._check_copies()
-        for name, problem in read_slots(self.repository.store, self.repository.configurations.repository)[1].items():
-            self._damaged(name, problem)
-        for name in self.history.void:
-            self._find(
-                Code.RUN_IS_DEAD,
-                Severity.INFO,
-                f"{name} belongs to a run that was declared dead; it does not count",
-                "",
-                name,
-            )
-        for info in objects:
-            folder = info.name.partition("/")[0]
-            if folder not in _OWN_FOLDERS or not _DIGEST.fullmatch(info.name.rpartition("/")[2]):
-                self._find(
-                    Code.UNKNOWN_OBJECT,
-                    Severity.INFO,
-                    f"{info.name} is nothing of safebackup's",
-                    "Keep other data elsewhere.",
-                    info.name,
-                )
-            elif self.level is Level.FULL and folder not in (FOLDER[Kind.DATA_PACK], FOLDER[Kind.METADATA_PACK]):
-                self._check_digest(info)
+        found = [gaps(self.history)]
+        if self.whole:
+            found += [differing_copies(self.history), void_snapshots(self.history), strangers(objects)]
+            slots = read_slots(self.repository.store, self.repository.configurations.repository)
+            for name, problem in slots[1].items():
+                self._damaged(name, problem)
+        for finding in chain.from_iterable(found):
+            self._take(finding)
+        if self.whole and self.level is Level.FULL:
+            for info in objects:
+                if is_own_name(info.name) and not info.name.startswith(_PACK_FOLDERS):
+                    self._check_digest(info)
 
     def _check_digest(self, info: ObjectInfo) -> None:
         try:
@@ -297,24 +268,6 @@ class _Verification:
         except (IntegrityError, NotFoundError) as problem:
             if info.name not in self.history.problems and info.name not in self.reader.index.problems:
                 self._damaged(info.name, problem)
-
-    def _check_copies(self) -> None:
-        """A catalogue must say of each record what the record says."""
-        history = self.history
-        for name, body in history.catalogues.items():
-            wrong = [
-                record
-                for record, copy in [*body.snapshots.items(), *body.journal.items()]
-                if record in history.raw and bytes(copy) != bytes(history.raw[record])
-            ]
-            if wrong:
-                self._find(
-                    Code.DAMAGED_OBJECT,
-                    Severity.ERROR,
-                    f"{name} has another copy of {wrong[0]} than the object itself; {len(wrong)} copies differ",
-                    "Somebody who has the key wrote it: do not trust this repository; use a replica.",
-                    name,
-                )
 
     # Indexes
 
@@ -468,12 +421,11 @@ class _Verification:
 
     def _pack_names(self) -> list[str]:
         doomed = self.reader.index.doomed - self._condemned
-        folders = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
         return [
             name
             for name in sorted(self._sizes)
-            if name.startswith(folders)
-            and _DIGEST.fullmatch(name.rpartition("/")[2])
+            if name.startswith(_PACK_FOLDERS)
+            and is_own_name(name)
             and name not in doomed
             and (self.whole or name in self._needed_packs)
         ]
@@ -601,9 +553,11 @@ class _Verification:
             self.affected.add(name)
 
     def _find(self, code: Code, severity: Severity, what: str, action: str, subject: str) -> None:
-        finding = Finding(code=code, severity=severity, what=what, action=action, subject=subject)
+        self._take(Finding(code=code, severity=severity, what=what, action=action, subject=subject))
+
+    def _take(self, finding: Finding) -> None:
         self.findings_total += 1
-        self.failed = self.failed or severity is Severity.ERROR
+        self.failed = self.failed or finding.severity is Severity.ERROR
         if len(self.findings) < _FINDINGS_KEPT:
             self.findings.append(finding)
         self.observer(FindingRaised(run=self.run.hex(), finding=finding))
