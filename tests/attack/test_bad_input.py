@@ -195,7 +195,9 @@ def test_creating_over_a_repository_is_refused(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", " ", None, 5, b"x", "s3://bucket/x", "simplecache::file:///x", "~/backups", "a\0b", "memory://"], ids=repr
+    "wrong",
+    ["", " ", None, 5, b"x", "s3://bucket/x", "simplecache::file:///x", "~/backups", "a\0b", "memory://"],
+    ids=repr,
 )
 def test_what_is_no_place_for_a_repository_is_refused(wrong: object) -> None:
     with refused(ConfigurationError, Code.BAD_URL):
@@ -253,9 +255,7 @@ def test_an_unknown_feature_stops_just_the_operations_that_need_it(home: Home, o
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "deleted"])
 @pytest.mark.parametrize("folder", ["config", "data", "index", "journal", "metadata", "snapshots"])
-def test_a_damaged_object_is_an_error_or_a_finding_with_a_first_action(
-    home: Home, folder: str, damage: str
-) -> None:
+def test_a_damaged_object_is_an_error_or_a_finding_with_a_first_action(home: Home, folder: str, damage: str) -> None:
     back_up(home.source, into=home.repository)  # so that no record is the last one
     path = next(path for path in sorted((home.url / folder).rglob("*")) if path.is_file())
     if folder == "journal":
@@ -413,7 +413,9 @@ def test_a_file_that_grows_for_ever_ends_is_torn_and_is_told(home: Home) -> None
     growing = home.source / "growing"
     growing.write_bytes(b"line\n" * 1_000_000)
     # Another process: a thread would wait for this one's lock just while it reads.
-    append = "import sys\nwith open(sys.argv[1], 'ab', buffering=0) as f:\n while f.tell() < 1 << 30: f.write(b'line\\n')"
+    append = (
+        "import sys\nwith open(sys.argv[1], 'ab', buffering=0) as f:\n while f.tell() < 1 << 30: f.write(b'line\\n')"
+    )
     writer = subprocess.Popen([sys.executable, "-c", append, growing])
     try:
         began = growing.stat().st_size
@@ -432,9 +434,7 @@ def test_a_file_that_grows_for_ever_ends_is_torn_and_is_told(home: Home) -> None
     assert (home.base / "restored" / "growing").stat().st_size == entry.size
 
 
-@pytest.mark.parametrize(
-    "wrong", [None, 5, [], (), [5], [None], "", b"", "a\0b", "s3://bucket/x"], ids=repr
-)
+@pytest.mark.parametrize("wrong", [None, 5, [], (), [5], [None], "", b"", "a\0b", "s3://bucket/x"], ids=repr)
 def test_what_is_no_source_is_refused(home: Home, wrong: object) -> None:
     with pytest.raises(ConfigurationError):
         back_up(wrong, into=home.repository)  # type: ignore[arg-type]

@@ -241,7 +241,9 @@ def test_a_file_that_was_too_young_to_trust_is_read_again_once(tmp_path: Path, e
 
 @with_each([Evidence.INODE_CTIME])
 def test_a_file_that_changed_while_it_was_read_is_marked_and_read_again(stage: Stage) -> None:
-    append = "import sys\nwith open(sys.argv[1], 'ab', buffering=0) as f:\n while f.tell() < 1 << 30: f.write(b'line\\n')"
+    append = (
+        "import sys\nwith open(sys.argv[1], 'ab', buffering=0) as f:\n while f.tell() < 1 << 30: f.write(b'line\\n')"
+    )
     writer = subprocess.Popen([sys.executable, "-c", append, stage.source / "large"])
     try:
         while (stage.source / "large").stat().st_size == 600_000:

@@ -7,12 +7,13 @@ import random
 from collections.abc import Iterable, Sequence
 
 import attrs
+import msgspec
 import pytest
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safebackup import Repository
+from safebackup import Repository, back_up
 from safebackup.backup import merging
 from safebackup.backup.merging import ManifestBuilder, Previous
 from safebackup.backup.metadata import Owners
@@ -43,7 +44,7 @@ from safebackup.repository.reading import ChunkReader
 from safebackup.repository.writing import Writer
 from tests.attack.world import LONG
 
-EXAMPLES = 300 if LONG else 25
+EXAMPLES = 300 if LONG else 15
 ROOT = Entry(path=b"", kind=EntryKind.DIRECTORY, mode=0o755, uid=0, gid=0, mtime=0)
 
 
@@ -67,6 +68,7 @@ class Builder:
     """Builds trees in one repository, on top of any parent."""
 
     repository: Repository
+    honest: SnapshotBody
 
     def build(self, entries: Sequence[Entry], parent: Trees | None) -> Trees:
         """As the pipeline does: what the parent has exactly like this is used again."""
@@ -74,7 +76,7 @@ class Builder:
         index = ChunkIndex(store, identity)
         writer = Writer(store, identity, index, self.repository.runtime)
         try:
-            previous = Previous(Manifests(ChunkReader(store, identity, index)), as_snapshot(parent))
+            previous = Previous(Manifests(ChunkReader(store, identity, index)), self.as_snapshot(parent))
             builder = ManifestBuilder(writer, Owners())
             for entry in entries:
                 known = previous.at(entry.path)
@@ -89,46 +91,22 @@ class Builder:
         assert previous.problems == []
         return trees
 
+    def as_snapshot(self, trees: Trees | None) -> SnapshotBody | None:
+        if trees is None:
+            return None
+        return msgspec.structs.replace(self.honest, manifest=trees.manifest, evidence=trees.evidence)
+
     def read(self, tree: TreeRef) -> list[Entry]:
         manifests = Manifests(self.repository.reader())
         return [entry for _, entries in manifests.segments(tree) for entry in entries]
 
 
-def as_snapshot(trees: Trees | None) -> SnapshotBody | None:
-    if trees is None:
-        return None
-    return SnapshotBody(
-        run=b"",
-        sequence=1,
-        parents=(),
-        source="",
-        host="",
-        roots=(),
-        started=0,
-        finished=0,
-        zone="",
-        order="components",
-        manifest=trees.manifest,
-        evidence=trees.evidence,
-        evidence_kind="",
-        entries=0,
-        files=0,
-        content_bytes=0,
-        complete=True,
-        excluded={},
-        findings=(),
-        findings_total=0,
-        dooms=(),
-        suspects=(),
-        heads=(),
-        configurations=(),
-        software="",
-    )
-
-
 @pytest.fixture(scope="module")
-def builder() -> Builder:
-    return Builder(Repository.create(f"memory://manifests-{os.getpid()}", key=None))
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    repository = Repository.create(f"memory://manifests-{os.getpid()}", key=None)
+    source = tmp_path_factory.mktemp("source")
+    (source / "file").touch()
+    return Builder(repository, back_up(source, into=repository).snapshot.body)
 
 
 EDITS = st.lists(
@@ -348,7 +326,9 @@ def test_any_extents_read_back_as_they_were(extents: list[Extent]) -> None:
     require_same_content(extents)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 4095, 4096, 4097, 20_000, *([300_000, 2_000_000] if LONG else [])])
+@pytest.mark.parametrize(
+    "count", [0, 1, 2, 63, 64, 65, 4095, 4096, 4097, 20_000, *([300_000, 2_000_000] if LONG else [])]
+)
 def test_any_number_of_extents_reads_back_as_it_was(count: int) -> None:
     generator = random.Random(count)
     extents: list[Extent] = [
@@ -387,7 +367,9 @@ def test_any_time_reads_back_as_it_was(nanoseconds: int) -> None:
     assert stored_to_time(time_to_stored(nanoseconds)) == nanoseconds
 
 
-@pytest.mark.parametrize("nanoseconds", [-(1 << 63) - 1, -(1 << 63), -1, 0, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64])
+@pytest.mark.parametrize(
+    "nanoseconds", [-(1 << 63) - 1, -(1 << 63), -1, 0, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64]
+)
 def test_times_at_an_edge_read_back_as_they_were(nanoseconds: int) -> None:
     stored = time_to_stored(nanoseconds)
 

@@ -81,7 +81,9 @@ def nodes(depth: int) -> st.SearchStrategy[Node]:
         seed=st.integers(0, 3),
         mode=st.sampled_from([0o644, 0o600, 0o000, 0o777, 0o4755, 0o2750, 0o1777]),
         mtime=TIMES,
-        xattrs=st.dictionaries(st.sampled_from([b"user.a", b"user.\xff", b"user.long"]), st.binary(max_size=50), max_size=2),
+        xattrs=st.dictionaries(
+            st.sampled_from([b"user.a", b"user.\xff", b"user.long"]), st.binary(max_size=50), max_size=2
+        ),
         below=st.lists(nodes(depth - 1), max_size=4) if depth else st.just([]),
     )
 

@@ -210,7 +210,8 @@ class _Verification:
         self._sizes = {info.name: info.size_bytes for info in objects}
         self._check_records(objects)
         self._check_indexes()
-        self._check_pack_sizes()
+        if self.whole:
+            self._check_pack_sizes()
         for name, body in self.chosen.items():
             self._check_snapshot(name, body)
         for name in sorted(self._condemned):
@@ -378,9 +379,8 @@ class _Verification:
         doomed = self.reader.index.doomed
         for _, chunk_id, length in Manifests(self.reader).entry_needs(entry):
             places = list(self.reader.index.find_all(chunk_id))
-            if not self.whole:
-                self._needed_packs.update(place.pack for place in places)
             good = [place.pack for place in places if self._is_good(place, chunk_id, length)]
+            self._needed_packs.update(() if self.whole else good)
             if not good:
                 self._bad_chunks.add(chunk_id)
             elif doomed.issuperset(good):
