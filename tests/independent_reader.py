@@ -264,8 +264,10 @@ def unlock(slot: Any, material: bytes, method: str, repository: bytes) -> Any:
         key = hashlib.scrypt(material, salt=slot["salt"], n=n, r=r, p=p, maxmem=(1 << 31) - 1, dklen=32)
     else:
         key = hkdf(material, slot["salt"], b"safebackup 1 key file")
+    require(0 <= slot["epoch"] < 1 << 64, "an epoch that is out of bounds")
+    bound = b"safebackup 1 slot" + repository + slot["epoch"].to_bytes(8, "big")
     try:
-        plain = AESGCM(key).decrypt(bytes(12), slot["sealed"], b"safebackup 1 slot" + repository)
+        plain = AESGCM(key).decrypt(bytes(12), slot["sealed"], bound)
     except InvalidTag:
         return None
     return unpack(plain)
@@ -353,22 +355,33 @@ class Repository:
             material = unicodedata.normalize("NFC", passphrase).encode() if passphrase is not None else key_file
             require(material is not None, "the repository is sealed and no key was given")
             assert material is not None
-            secrets = [one for one in self._unlocked(material, method) if one["configuration"] == self.founding]
+            secrets = self._unlocked(material, method)
             require(secrets, "the key opens no slot")
-            newest = max(secrets, key=lambda one: max(one["classes"]))
-            self.identity, self.classes = newest["identity"], newest["classes"]
+            self.identity, self.classes = secrets["identity"], secrets["classes"]
         require(len(self.identity) == 32, "no identity key")
         self.ids = {purpose: self._subkey(purpose) for purpose in ("data", "metadata")}
 
-    def _unlocked(self, material: bytes, method: str) -> Iterator[Any]:
+    def _unlocked(self, material: bytes, method: str) -> Any:
+        """The secrets in the first slot that opens, those of the highest epoch first."""
+        slots = {}
         for name in self._in("keys"):
-            data = self.get(name)
-            header = read_header(data)
-            if header.repository != self.id:
+            try:
+                data = self.get(name)
+                header = read_header(data)
+                if header.repository == self.id:
+                    require(header.kind == 2 and header.wrap == 0, f"{name} is no key slot")
+                    slots[name] = read_table(data, header, None)
+            except FormatError as problem:
+                self.problems[name] = str(problem)
+        for name in sorted(slots, key=lambda name: slots[name]["epoch"], reverse=True):
+            try:
+                secrets = unlock(slots[name], material, method, self.id)
+            except FormatError as problem:
+                self.problems[name] = str(problem)
                 continue
-            secrets = unlock(read_table(data, header, None), material, method, self.id)
-            if secrets is not None:
-                yield secrets
+            if secrets is not None and secrets["configuration"] == self.founding:
+                return secrets
+        return None
 
     def _subkey(self, purpose: str) -> bytes:
         return blake3(b"safebackup 1 " + purpose.encode(), key=self.identity).digest()
@@ -398,26 +411,31 @@ class Repository:
         return bodies
 
     def _load_indexes(self) -> None:
+        read = {name: self._read_index(name) for name in self._in("index")}
+        readable = {name: one for name, one in read.items() if one is not None}
+        self.indexes: list[str] = []
         replaced: set[str] = set()
-        tiers = {int(name.split("/")[1]) for name in self._in("index")}
+        tiers = {tier_of(name) for name in readable}
         for tier in sorted(tiers, reverse=True):
-            tables = {name: self._load_index(name) for name in self._in(f"index/{tier}") if name not in replaced}
-            for table in tables.values():
+            visible = [name for name in readable if tier_of(name) == tier and name not in replaced]
+            self.indexes += visible
+            for name in visible:
+                (_, replaces, beside, *_), places = readable[name]
                 # What a part of a merge replaces is replaced only if all other parts are readable.
-                if table is not None and all(tables.get(part) is not None for part in table[2]):
-                    replaced.update(table[1])
+                if readable.keys() >= set(beside):
+                    replaced.update(replaces)
+                for chunk_id, place in places:
+                    self.places.setdefault(chunk_id, []).append(place)
 
-    def _load_index(self, name: str) -> Any:
+    def _read_index(self, name: str) -> tuple[Any, list[tuple[bytes, Place]]] | None:
         try:
             data, header, key = self._open(name)
             table = read_table(data, header, key)
-            places = list(index_places(data, header, key, table))
+            require(table[0] == tier_of(name), f"{name} is of tier {table[0]}")
+            return table, list(index_places(data, header, key, table))
         except FormatError as problem:
             self.problems[name] = str(problem)
             return None
-        for chunk_id, place in places:
-            self.places.setdefault(chunk_id, []).append(place)
-        return table
 
     def _list_packs(self) -> None:
         """Make the index anew from the tables of all packs."""
@@ -479,7 +497,6 @@ class Repository:
 
     def entries(self, snapshot: Any) -> Iterator[Entry]:
         """The entries of a snapshot, each checked against those before it."""
-        require(snapshot["order"] == "components", f"order {snapshot['order']}")
         previous: bytes | None = None
         directories = [b""]
         for segment, listed in self.segments(snapshot["manifest"]):
@@ -521,6 +538,11 @@ class Repository:
         require(total == entry.size, f"{entry.path!r} has {total} bytes of {entry.size}")
 
 
+def tier_of(name: str) -> int:
+    """The tier in the name of an index."""
+    return int(name.split("/")[1])
+
+
 def sort_key(path: bytes) -> bytes:
     """What paths are ordered by."""
     return path.replace(b"/", b"\0")
@@ -534,7 +556,7 @@ def check_path(entry: Entry, directories: list[bytes]) -> None:
     if path == b"":
         require(entry.kind == DIRECTORY, "the root is no directory")
         return
-    require(b"\0" not in path and len(path) <= 65536, "a path that no file system has")
+    require(b"\0" not in path, "a path that no file system has")
     require(not {b"", b".", b".."} & set(path.split(b"/")), f"{path!r} is not plain")
     parent = path.rpartition(b"/")[0]
     while directories and directories[-1] != parent:

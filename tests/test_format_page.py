@@ -116,7 +116,7 @@ def _key_slot() -> KeySlot:
         configuration=_named(Kind.CONFIGURATION, "example"), identity=IDENTITY_KEY, chunker_seed=1, classes=CLASSES
     )
     sealed = wrap_secrets(secrets, key, repository=REPOSITORY)
-    return KeySlot(method="scrypt", created=TIME, label="", salt=SALT, cost=cost, sealed=sealed)
+    return KeySlot(epoch=1, method="scrypt", created=TIME, label="", salt=SALT, cost=cost, sealed=sealed)
 
 
 def _frames() -> list[EncodedFrame]:
@@ -177,6 +177,10 @@ def _node() -> list[NodeRef]:
     ]
 
 
+def _avoids(*names: str) -> bytes:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).digest()
+
+
 def _snapshot() -> SnapshotBody:
     return SnapshotBody(
         run=RUN,
@@ -199,8 +203,7 @@ def _snapshot() -> SnapshotBody:
         excluded={"*.tmp": 2},
         findings=(FindingRow("path-torn", "warning", '"b" kept changing while it was read', "b"),),
         findings_total=1,
-        dooms=(_named(Kind.DOOM, "one"),),
-        suspects=(),
+        avoids=_avoids(_named(Kind.DOOM, "a doom"), _named(Kind.DATA_PACK, "a pack")),
         heads=(_named(Kind.JOURNAL, "head"),),
         configurations=(_configuration_object().name,),
         software="safebackup 0.1.0",
@@ -223,7 +226,8 @@ def _journal() -> JournalBody:
 
 
 def _catalogue() -> CatalogueBody:
-    return CatalogueBody(tier=0, replaces=(), snapshots={}, journal={_named(Kind.JOURNAL, "catalogued"): _journal()})
+    copy = msgspec.Raw(encode(_journal()))
+    return CatalogueBody(tier=0, replaces=(), snapshots={}, journal={_named(Kind.JOURNAL, "catalogued"): copy})
 
 
 @attrs.frozen
@@ -369,7 +373,7 @@ EXAMPLES: dict[str, Example] = {
 
 
 def _builtins(value: object) -> object:
-    return msgspec.to_builtins(value, builtin_types=(bytes,))
+    return msgspec.msgpack.decode(encode(value), strict=True)
 
 
 def _shown(value: object) -> Any:

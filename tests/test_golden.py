@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import shutil
@@ -15,11 +16,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from safebackup.backup import back_up
+from safebackup.format.header import Kind
+from safebackup.format.index import build_index
 from safebackup.format.manifest import INLINE_EXTENTS_MAX
+from safebackup.format.objects import StoredObject, build_record
+from safebackup.format.records import DoomBody
 from safebackup.recovery import restore, verify
 from safebackup.repository import Repository
+from safebackup.repository.committing import journal_body, write_journal
+from safebackup.repository.indexing import ChunkIndex
 from safebackup.repository.manifests import Manifests
 from tests import independent_reader
 from tests.golden import make_golden
@@ -186,6 +195,66 @@ def test_the_independent_reader_makes_an_index_anew_from_packs(tmp_path: Path) -
     repository = _read_independently(folder, "plain-1")
     for number, body in enumerate(repository.snapshots.values()):
         assert independent_reader.restore(repository, body, str(tmp_path / str(number))) == []
+
+
+@pytest.mark.parametrize("beside", [[], ["lower tier"], ["missing"], ["damaged"]], ids=str)
+def test_both_readers_see_the_same_indexes_where_a_merge_has_parts(beside: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "plain-1"
+    shutil.copytree(HERE / "plain-1", folder)
+    golden = make_golden.open_golden(folder, "plain-1", tmp_path)
+    lower = sorted(info.name for info in golden.store.list("index/"))
+    part, spoiled = (_empty_index(golden, salt, tier=1) for salt in (b"p", b"d"))
+    names = {"lower tier": lower[0], "missing": part.name, "damaged": spoiled.name}
+    golden.store.put_new(spoiled.name, spoiled.data)
+    make_golden.damage(folder, [{"do": "flip", "object": spoiled.name, "offset": 90}])
+    merged = _empty_index(golden, b"m", tier=2, replaces=lower, beside=[names[one] for one in beside])
+    golden.store.put_new(merged.name, merged.data)
+
+    theirs = _read_independently(folder, "plain-1")
+    ours = ChunkIndex(golden.store, golden.identity)
+
+    whole = beside in ([], ["lower tier"])
+    assert set(ours.visible) == set(theirs.indexes) == {merged.name, *(() if whole else lower)}
+
+
+def test_both_readers_refuse_an_index_of_another_tier_than_its_name_says(tmp_path: Path) -> None:
+    folder = tmp_path / "plain-1"
+    shutil.copytree(HERE / "plain-1", folder)
+    golden = make_golden.open_golden(folder, "plain-1", tmp_path)
+    stored = _empty_index(golden, b"m", tier=1)
+    moved = stored.name.replace("index/1/", "index/7/")
+    golden.store.put_new(moved, stored.data)
+    assert set(_read_independently(folder, "plain-1").problems) == {moved}
+    assert set(ChunkIndex(golden.store, golden.identity).problems) == {moved}
+
+
+def _empty_index(golden: Repository, salt: bytes, **more: Any) -> StoredObject:
+    return build_index(golden.identity, (), pack_sizes={}, salt=salt * 32, **more)
+
+
+def test_what_a_snapshot_avoids_is_the_digest_of_the_page(tmp_path: Path) -> None:
+    shutil.copytree(HERE / "plain-1", tmp_path / "plain-1")
+    golden = make_golden.open_golden(tmp_path / "plain-1", "plain-1", tmp_path)
+    assert {snapshot.body.avoids for snapshot in golden.snapshots()} == {hashlib.sha256(b"").digest()}
+    damaged = next(info.name for info in golden.store.list("data/"))
+    doom = build_record(golden.identity, Kind.DOOM, DoomBody(packs=("data/00/00",), created=1), salt=b"s" * 32)
+    golden.store.put_new(doom.name, doom.data)
+    record = journal_body(golden, run=bytes(16), kind="verification", outcome="damaged", started=1, heads=())
+    write_journal(golden, msgspec.structs.replace(record, damaged=(damaged,)))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"content")
+
+    snapshot = back_up(tmp_path / "tree", into=golden).snapshot
+
+    assert snapshot.body.avoids == hashlib.sha256("\n".join([damaged, doom.name]).encode()).digest()
+
+
+def test_the_independent_reader_passes_over_slots_that_are_damaged(tmp_path: Path) -> None:
+    name = "sealed-keyfile-1"
+    folder = tmp_path / name
+    shutil.copytree(HERE / name, folder)
+    (folder / "keys" / ("0" * 64)).write_bytes(b"no key slot")
+    assert set(_read_independently(folder, name).problems) == {"keys/" + "0" * 64}
 
 
 def test_the_independent_reader_refuses_a_wrong_key() -> None:

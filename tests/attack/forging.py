@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -33,6 +34,11 @@ def directory(path: bytes) -> Entry:
 
 def symlink(path: bytes, target: bytes) -> Entry:
     return file(path, kind=EntryKind.SYMLINK, target=target)
+
+
+def raw(bodies: Mapping[str, object]) -> dict[str, msgspec.Raw]:
+    """Records in the form in which a catalogue copies them."""
+    return {name: body if isinstance(body, msgspec.Raw) else msgspec.Raw(encode(body)) for name, body in bodies.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +132,7 @@ class Forger:
         seal_for(header, identity.keyring, name="forged").seal_into(memoryview(data)[HEADER_BYTES:], packed, 0)
         return self.put(data, kind)
 
-    def lying_header(self, kind: Kind, **lies: object) -> str:
+    def lying_header(self, kind: Kind, **lies: Any) -> str:
         """An object that is nothing but a header."""
         header: Header = make_header(
             self.repository.identity, kind, salt=os.urandom(32), table_offset=HEADER_BYTES, table_length=100

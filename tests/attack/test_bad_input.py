@@ -175,7 +175,7 @@ def test_what_is_no_passphrase_is_refused(wrong: object) -> None:
 @pytest.mark.parametrize("wrong", [None, 5, b"key", ["key"]], ids=repr)
 def test_what_is_no_path_of_a_key_file_is_refused(wrong: object) -> None:
     with refused(ConfigurationError, Code.KEY_FILE_BAD):
-        KeyFile(wrong)  # type: ignore[arg-type]
+        KeyFile(wrong)
 
 
 # No such repository, and repositories from the future
@@ -489,6 +489,33 @@ def test_options_of_a_source_of_the_wrong_type_are_refused_when_it_is_made(tmp_p
         ODD_SOURCES[mistake](tmp_path)
 
 
+@pytest.mark.xfail(strict=True, reason="back_up publishes and reports a snapshot whose source no reader takes for text")
+def test_a_backup_that_reports_success_can_be_read_again(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(b"content")
+    repository = Repository.create(tmp_path / "repository", key=None)
+    published = []
+
+    with suppress(ConfigurationError):
+        published.append(back_up(Source(tmp_path / "source", name=5), into=repository).snapshot.id)  # type: ignore[arg-type]
+
+    assert [one.id for one in Repository.open(tmp_path / "repository", key=None).snapshots()] == published
+
+
+SURROGATE = "\udcff"  # what a name that is not UTF-8 becomes as text
+SURROGATES: dict[str, Callable[[Home], object]] = {
+    "name": lambda home: back_up(Source(home.source, name=SURROGATE), into=home.repository),
+    "tag": lambda home: back_up(home.source, into=home.repository, tags=[SURROGATE]),
+}
+
+
+@pytest.mark.xfail(strict=True, reason="records hold UTF-8 alone: UnicodeEncodeError after everything was stored")
+@pytest.mark.parametrize("where", SURROGATES)
+def test_text_that_no_record_can_hold_is_refused(home: Home, where: str) -> None:
+    with pytest.raises(ConfigurationError):
+        SURROGATES[where](home)
+
+
 def test_a_repository_within_its_source_is_refused(home: Home) -> None:
     before = len(home.repository.snapshots())
 
@@ -750,7 +777,7 @@ def nobodys() -> Iterator[Path]:
         pytest.skip("only root can become somebody else")
     with scratch() as base:
         os.chown(base, NOBODY, NOBODY)
-        if not as_nobody(lambda: str(len(os.listdir(base)))) == "0":
+        if as_nobody(lambda: str(len(os.listdir(base)))) != "0":
             pytest.skip("no folder here can be reached by a user without rights")
         yield base
 

@@ -23,6 +23,7 @@ from safebackup.format.objects import build_record
 from safebackup.format.records import CatalogueBody, DeathBody, DoomBody, SnapshotBody
 from safebackup.repository.indexing import ChunkIndex
 from safebackup.storage import MemoryStore
+from tests.attack.forging import raw
 from tests.faults import tampered
 
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
@@ -162,7 +163,7 @@ def _add_rare_objects(repository: Repository) -> None:
     doom = DoomBody(packs=(f"data/00/{'0' * 64}",), created=1)
     death = DeathBody(run=random(16), final=True, created=1)
     history, index = repository.history(), ChunkIndex(repository.store, identity)
-    catalogue = CatalogueBody(tier=0, replaces=(), snapshots=dict(history.snapshots), journal=dict(history.journal))
+    catalogue = CatalogueBody(tier=0, replaces=(), snapshots=raw(history.snapshots), journal=raw(history.journal))
     merged = build_index(
         identity,
         sorted(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from safebackup.errors import IntegrityError
 from safebackup.format.keyslots import SCRYPT_COST, unwrap_secrets, wrap_secrets, wrapping_key
+from safebackup.format.objects import encode
 from safebackup.format.records import KeySlot, Secrets
 from tests import independent_reader
 
@@ -23,6 +28,7 @@ SECRETS = Secrets(
 def _slot(material: bytes, method: str, cost: tuple[int, int, int]) -> KeySlot:
     key = wrapping_key(material, method, salt=SALT, cost=cost, name="x")
     return KeySlot(
+        epoch=2,
         method=method,
         created=1,
         label="",
@@ -63,6 +69,15 @@ def test_a_slot_opens_in_its_own_repository_alone() -> None:
     key = wrapping_key(b"secret", "key-file", salt=SALT, cost=(0, 0, 0), name="x")
     slot = _slot(b"secret", "key-file", (0, 0, 0))
     assert unwrap_secrets(slot, key, repository=b"q" * 16, name="x") is None
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 1 << 40, -1, 1 << 64])
+def test_a_slot_whose_epoch_was_altered_does_not_open(epoch: int) -> None:
+    key = wrapping_key(b"secret", "key-file", salt=SALT, cost=(0, 0, 0), name="x")
+    slot = msgspec.structs.replace(_slot(b"secret", "key-file", (0, 0, 0)), epoch=epoch)
+    assert unwrap_secrets(slot, key, repository=REPOSITORY, name="x") is None
+    with suppress(independent_reader.FormatError):
+        assert independent_reader.unlock(_fields(slot), b"secret", "key-file", REPOSITORY) is None
 
 
 def test_methods_and_salts_give_keys_of_their_own() -> None:
@@ -107,7 +122,8 @@ def test_the_cost_in_use_is_one_that_readers_accept() -> None:
 
 def test_a_slot_that_opens_to_nonsense_is_damage() -> None:
     key = wrapping_key(b"secret", "key-file", salt=SALT, cost=(0, 0, 0), name="x")
-    sealed = wrap_secrets({"configuration": 1}, key, repository=REPOSITORY)  # type: ignore[arg-type]
-    slot = KeySlot(method="key-file", created=1, label="", salt=SALT, cost=(0, 0, 0), sealed=sealed)
+    bound = b"safebackup 1 slot" + REPOSITORY + (2).to_bytes(8, "big")
+    sealed = AESGCM(key).encrypt(bytes(12), encode({"configuration": 1}), bound)
+    slot = msgspec.structs.replace(_slot(b"secret", "key-file", (0, 0, 0)), sealed=sealed)
     with pytest.raises(IntegrityError):
         unwrap_secrets(slot, key, repository=REPOSITORY, name="x")

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safebackup.errors import Code, IntegrityError
+from safebackup.errors import Code, IntegrityError, InternalError
 from safebackup.format.header import HEADER_BYTES, TABLE_BYTES_MAX, Header, Kind
 from safebackup.format.objects import (
     Identity,
@@ -128,6 +128,14 @@ def test_a_table_that_announces_too_much_is_refused(identity: Identity) -> None:
     data = _with_table(header, identity, packed)
     with pytest.raises(IntegrityError, match="would have"):
         read_table(data, bytes, name="x", kind=Kind.DOOM, identity=identity)
+
+
+def test_a_table_is_written_up_to_what_readers_take_and_no_larger() -> None:
+    largest = bytes(TABLE_BYTES_MAX - 5)  # MessagePack takes 5 bytes of its own
+    record = build_record(PLAIN, Kind.DOOM, largest, salt=SALT)
+    assert read_record(record.data, bytes, name=record.name, kind=Kind.DOOM, identity=PLAIN) == largest
+    with pytest.raises(InternalError):
+        build_record(PLAIN, Kind.DOOM, largest + b"\0", salt=SALT)
 
 
 def _with_table(header: Header, identity: Identity, packed: bytes) -> bytes:

@@ -300,6 +300,7 @@ def _recipes(name: str) -> list[tuple[str, list[dict[str, Any]]]]:
         ("a missing index", [{"do": "delete", "object": index}]),
         ("a damaged index", [{"do": "flip", "object": index, "offset": 200}]),
         ("a damaged snapshot", [{"do": "flip", "object": newest.name, "offset": 120}]),
+        ("a snapshot that was deleted", [{"do": "delete", "object": newest.name}]),
         ("a missing head of the journal", [{"do": "delete", "object": head}]),
         (
             "an object of another repository",

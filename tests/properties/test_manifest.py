@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import attrs
 import msgspec
@@ -276,7 +277,7 @@ def is_valid(entries: Sequence[tuple[bytes, EntryKind]]) -> bool:
         for count in range(1, len(parts)):
             if kinds.get(b"/".join(parts[:count])) != EntryKind.DIRECTORY:
                 return False
-    return all(left < right for left, right in zip(keys, keys[1:], strict=False))
+    return all(left < right for left, right in pairwise(keys))
 
 
 @settings(max_examples=EXAMPLES * 40)

@@ -11,7 +11,7 @@ import pytest
 
 from safebackup.errors import StorageError
 from safebackup.format.header import Kind
-from safebackup.format.objects import Identity, build_record
+from safebackup.format.objects import Identity, build_record, encode
 from safebackup.format.records import CatalogueBody, DeathBody, JournalBody, SnapshotBody, TreeRef
 from safebackup.format.sealing import Keyring
 from safebackup.repository.history import BACKUP, History, read_history
@@ -63,8 +63,7 @@ class Records:
             excluded={},
             findings=(),
             findings_total=0,
-            dooms=(),
-            suspects=(),
+            avoids=b"",
             heads=heads,
             configurations=(),
             software="test",
@@ -91,7 +90,12 @@ class Records:
 
     def catalogue(self, *, replaces: tuple[str, ...] = (), tier: int = 0) -> str:
         """Store a catalogue of all that is there; its name."""
-        body = CatalogueBody(tier=tier, replaces=replaces, snapshots=dict(self.snapshots), journal=dict(self.journal))
+        body = CatalogueBody(
+            tier=tier,
+            replaces=replaces,
+            snapshots={name: msgspec.Raw(encode(body)) for name, body in self.snapshots.items()},
+            journal={name: msgspec.Raw(encode(body)) for name, body in self.journal.items()},
+        )
         return self.put(Kind.CATALOGUE, body, tier=tier)
 
     def read(self) -> History:

@@ -186,12 +186,10 @@ def test_a_store_that_is_gone_for_good_hides_a_publication_only_from_the_commit_
 
 @pytest.mark.parametrize("answer_lost", [False, True], ids=["not done", "done, answer lost"])
 @pytest.mark.parametrize("case", BACKUPS, indirect=True)
-@pytest.mark.xfail(strict=True, reason="commit() does not repeat its last look at deaths, so one fault fails the run")
 def test_nothing_is_published_when_one_fault_makes_a_run_fail(case: Case, answer_lost: bool) -> None:
     assert failures_that_published(case, times=1, answer_lost=answer_lost) == []
 
 
-@pytest.mark.xfail(strict=True, reason="_is_good() takes chunks in packs that are doomed and still there for lost")
 def test_a_verification_after_a_deleter_was_cut_off_finds_no_damage(folder: Path) -> None:
     (folder / "deleter-cut-off").mkdir()
     case = deletion(folder / "deleter-cut-off")
@@ -204,7 +202,6 @@ def test_a_verification_after_a_deleter_was_cut_off_finds_no_damage(folder: Path
         forget(world.store)
 
 
-@pytest.mark.xfail(strict=True, reason="_merge_indexes() forgets doomed packs from which nothing was copied yet")
 def test_a_merge_of_indexes_after_a_deleter_was_cut_off_loses_nothing(folder: Path) -> None:
     """A doom alone condemns no chunk: until a deleter has copied it, the doomed pack is the only place of it."""
     source = folder / "merged-after-doom"

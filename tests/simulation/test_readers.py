@@ -69,7 +69,6 @@ def test_a_walk_is_whole_whenever_a_deleter_moves_everything(scenario: Scenario)
     assert at_every_moment(scenario, read) > 5
 
 
-@pytest.mark.xfail(strict=True, reason="verify() judges by dooms, indexes and snapshots that it listed once")
 def test_a_verification_beside_a_deleter_finds_no_damage(scenario: Scenario) -> None:
     problems: set[str] = set()
 
@@ -100,7 +99,6 @@ class Ambush(GatedStore):
             raise
 
 
-@pytest.mark.xfail(strict=True, reason="ChunkReader.read() notes which indexes it knew only after it has looked")
 def test_a_chunk_that_moved_is_found_although_another_thread_has_read_the_indexes_again(scenario: Scenario) -> None:
     world = scenario.used.copy()
     store = Ambush(world.store)

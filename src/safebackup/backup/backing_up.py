@@ -109,7 +109,8 @@ def back_up(
 
     Raises:
         NotFoundError, RefusedError: the source does not exist, or is empty (`Code.EMPTY_SOURCE`).
-        StorageError: the store failed; nothing was published.
+        StorageError: the store failed; nothing was published, unless it failed for good at the very put of the
+            snapshot: then the snapshot may be there, whole.
         ConflictError: the run slept so long that it was declared dead; nothing of it counts.
     """
     wanted = source_of(source)

@@ -48,6 +48,7 @@ SLICES = 20
 _FINDINGS_KEPT = 10_000
 _PATHS_NAMED = 20
 _PACKS_AHEAD = 3
+_TRIES = 3
 _PACK_FOLDERS = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
 
 
@@ -115,20 +116,23 @@ def verify(
     observer = logged(observer)
     run = repository.runtime.random(16)
     observer(RunStarted(run=run.hex(), verb="verify", subject=f"{repository.url} at level {level}"))
-    history = read_history(repository.store, repository.identity, copies=False)
-    work = _Verification(
-        repository=repository,
-        history=history,
-        reader=repository.reader(),
-        level=level,
-        callback=callback or NoProgress(),
-        observer=observer,
-        run=run,
-        workers=workers,
-        chosen=_chosen(what, history),
-        whole=isinstance(what, Repository),
-    )
-    work.perform()
+
+    def begin() -> _Verification:
+        history = read_history(repository.store, repository.identity, copies=False)
+        return _Verification(
+            repository=repository,
+            history=history,
+            reader=repository.reader(),
+            level=level,
+            callback=callback or NoProgress(),
+            observer=observer,
+            run=run,
+            workers=workers,
+            chosen=_chosen(what, history),
+            whole=isinstance(what, Repository),
+        )
+
+    work = _perform(begin, repository)
     report = work.finish(clock.monotonic() - began)
     if record:
         write_journal(repository, _journal(repository, work, report, started))
@@ -138,6 +142,23 @@ def verify(
         )
     )
     return report
+
+
+def _perform(begin: Callable[[], _Verification], repository: Repository) -> _Verification:
+    """Verify; beside a deletion things move while they are looked at, and what is wrong then is looked at again."""
+    tries = 0
+    while True:
+        tries += 1
+        before = _deletions(repository)
+        work = begin()
+        work.perform()
+        if not work.failed or tries == _TRIES or _deletions(repository) == before:
+            return work
+
+
+def _deletions(repository: Repository) -> set[str]:
+    """What changes when somebody deletes: doom records are added, snapshots go."""
+    return {info.name for folder in ("dooms/", "snapshots/") for info in repository.store.list(folder)}
 
 
 def _chosen(what: Repository | Snapshot, history: History) -> dict[str, SnapshotBody]:

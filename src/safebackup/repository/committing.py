@@ -111,7 +111,8 @@ def commit(
     Raises:
         ChunksLostError: something needed is gone and must be read from the source again; nothing was published.
         ConflictError: the run was declared dead while it slept; nothing of it counts.
-        StorageError: something could not be stored; nothing was published.
+        StorageError: something could not be stored; nothing was published, unless the store failed for good at the
+            very put of the snapshot: then the snapshot may be there, whole.
     """
     _secure(run, writer, trees, parent, observer)
     configurations = read_configurations(run.repository.store)
@@ -119,8 +120,8 @@ def commit(
     body = describe(_avoided(run.index.dooms, run.start_suspects), tuple(sorted(configurations.records)))
     _require_alive(run)
     snapshot = _record(run, Kind.SNAPSHOT, body)
-    _put_surely(writer, snapshot)
-    _require_alive(run)
+    _surely(lambda: writer.put(snapshot))
+    _surely(lambda: _require_alive(run))
     return snapshot.name
 
 
@@ -144,7 +145,8 @@ def _secure(run: Run, writer: Writer, trees: Trees, parent: SnapshotBody | None,
         )
         writer.put(_record(run, Kind.INTENT, intent))
         run.index.refresh_dooms()
-        if settled and run.index.dooms == run.start_dooms and run.index.suspects <= run.start_suspects:
+        seen = run.index.dooms
+        if settled and seen == run.start_dooms and run.index.suspects <= run.start_suspects:
             return
         try:
             needed = Manifests(run.reader).needs(trees.manifest, trees.evidence)
@@ -152,10 +154,11 @@ def _secure(run: Run, writer: Writer, trees: Trees, parent: SnapshotBody | None,
         except IntegrityError as problem:
             # A piece of the parent's manifest that was to be used again; its pack is suspect now.
             raise ChunksLostError(frozenset()) from problem
-        if not lost:
-            return
-        _rescue(run, writer, lost)
-        observer(ChunksRescued(run=run.label, count=len(lost)))
+        if not lost and run.index.dooms == seen:
+            return  # a doom that came to light while looking was not held against what was looked up before it
+        if lost:
+            _rescue(run, writer, lost)
+            observer(ChunksRescued(run=run.label, count=len(lost)))
     raise ConflictError(
         "other processes kept deleting what this run needs",
         code=Code.RUN_DECLARED_DEAD,
@@ -190,12 +193,13 @@ def _require_alive(run: Run) -> None:
             )
 
 
-def _put_surely(writer: Writer, stored: StoredObject) -> None:
-    # An answer can be lost although the object landed; put_new of the same bytes is safe and tells.
+def _surely(step: Callable[[], None]) -> None:
+    # Around the moment of publishing a passing fault is worth a second try: an answer can be lost although the snapshot
+    # landed, and put_new of the same bytes tells.
     try:
-        writer.put(stored)
+        step()
     except StorageError:
-        writer.put(stored)
+        step()
 
 
 def _record(run: Run, kind: Kind, body: object) -> StoredObject:

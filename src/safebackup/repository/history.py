@@ -55,6 +55,7 @@ class History:
         """Runs that began to store much and never published: what they stored can be used by the next."""
         begun = {body.run for body in self.journal.values() if body.outcome == STARTED}
         done = {body.run for body in self.snapshots.values()}
+        done.update(body.run for body in self.journal.values() if body.kind == BACKUP and body.snapshots)
         done.update(
             bytes.fromhex(run) for body in self.journal.values() for run in str(body.facts.get(ADOPTED, "")).split()
         )

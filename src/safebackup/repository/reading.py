@@ -49,6 +49,7 @@ class ChunkReader:
         """
         tried: dict[ChunkPlace, SafeBackupError] = {}
         while True:
+            known = set(self.index.visible)
             # Doomed packs come last: they may be gone, but while they are there their bytes are good.
             doomed = self.index.doomed
             places = [place for place in self.index.find_all(chunk_id) if place not in tried]
@@ -59,7 +60,6 @@ class ChunkReader:
                     tried[place] = caught
                     self.index.suspects.add(place.pack)
             # Beside several deleters a chunk may move more than once, so as long as there are new places, go on.
-            known = set(self.index.visible)
             self.index.refresh()
             if self.index.visible.keys() <= known:
                 break

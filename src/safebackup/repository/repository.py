@@ -253,7 +253,8 @@ def _exists(store: AppendStore, repository: bytes) -> ConflictError:
     return ConflictError(
         f"a repository ({repository.hex()}) is at {store.url} already",
         code=Code.REPOSITORY_EXISTS,
-        hint=f"Open it: Repository.open({store.url!r}, key=…), or create yours at another URL.",
+        hint=f"Open it: Repository.open({store.url!r}, key=…), with the key of whoever created it first, "
+        "or create yours at another URL.",
     )
 
 

@@ -42,6 +42,7 @@ FRAME_BYTES = 1 << 20  # small chunks are grouped to about this
 FULL_BYTES = {Kind.DATA_PACK: 16 << 20, Kind.METADATA_PACK: 4 << 20}  # a pack that has reached this is stored
 ROOM_BYTES = 24 << 20  # for a full pack with the frame that fills it, and its table
 INDEX_EVERY_BYTES = 1 << 30
+INDEX_EVERY_CHUNKS = 1 << 17  # what no index names yet takes some 300 bytes of memory each
 INDEX_EVERY_SECONDS = 600.0
 _PACKS_IN_FLIGHT = 2
 _FRAMES_IN_FLIGHT = 6
@@ -85,7 +86,7 @@ class Writer:
         self._storing: deque[Future[None]] = deque()
         self._groups = {kind: _OpenGroup() for kind in FULL_BYTES}
         self._encoding: deque[tuple[Kind, Future[EncodedFrame]]] = deque()
-        self._unindexed_bytes = 0
+        self._unindexed_bytes = self._unindexed_chunks = 0
         self._indexed_at = runtime.clock.monotonic()
 
     def submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
@@ -167,7 +168,7 @@ class Writer:
             )
             self.put(index)
             self.index.replace_own(index.name, index.data, entries)
-        self._unindexed_bytes = 0
+        self._unindexed_bytes = self._unindexed_chunks = 0
         self._indexed_at = self._runtime.clock.monotonic()
 
     def put(self, stored: StoredObject) -> None:
@@ -200,7 +201,8 @@ class Writer:
         self._settle(_PACKS_IN_FLIGHT - 1)
         self._storing.append(self.submit(self._store_pack, kind, pack))
         due = self._runtime.clock.monotonic() - self._indexed_at > INDEX_EVERY_SECONDS
-        if due or self._unindexed_bytes >= INDEX_EVERY_BYTES:
+        much = self._unindexed_bytes >= INDEX_EVERY_BYTES or self._unindexed_chunks >= INDEX_EVERY_CHUNKS
+        if due or much:
             self.publish_index()
 
     def _settle(self, remaining: int) -> None:
@@ -214,6 +216,7 @@ class Writer:
         self.index.add_own(entries, pack.name, len(pack.data))
         with self._claiming:
             self._unindexed_bytes += len(pack.data)
+            self._unindexed_chunks += len(entries)
             self._rooms.append(builder.room)
             self._claims.difference_update(chunk_id for chunk_id, _ in entries)
 
