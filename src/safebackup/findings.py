@@ -31,6 +31,15 @@ class Finding:
     subject: str = ""
 
 
+def is_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it holds no stray half of a character, as undecodable paths do."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(name: bytes) -> str:
     r"""A raw path as text that prints on one line: `\xff` for a byte that is not UTF-8."""
     text = name.decode("utf-8", "backslashreplace")

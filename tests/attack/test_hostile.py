@@ -398,8 +398,7 @@ def test_a_tree_that_lies_is_damage(stage: Stage, lie: str) -> None:
 
 
 SNAPSHOTS: dict[str, dict[str, object]] = {
-    "sequence 2**63": {"sequence": 1 << 63},
-    "sequence -2**63": {"sequence": -(1 << 63)},
+    "the last sequence that there is": {"sequence": (1 << 62) - 1},
     "from before the world began": {"started": -(1 << 63), "finished": -(1 << 63)},
     "from the end of time": {"started": (1 << 64) - 1, "finished": (1 << 64) - 1},
     "parents that are not there": {"parents": ("snapshots/nothing", "../../x", "")},
@@ -414,24 +413,14 @@ SNAPSHOTS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        *SNAPSHOTS,
-        pytest.param(
-            "sequence 2**64-1",
-            marks=pytest.mark.xfail(strict=True, reason="next_sequence is 2**64, which MessagePack cannot hold"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("lie", SNAPSHOTS)
 def test_a_snapshot_that_talks_nonsense_crashes_nothing(stage: Stage, lie: str) -> None:
-    facts = SNAPSHOTS.get(lie, {"sequence": (1 << 64) - 1})
-    stage.forger.publish(stage.forger.tree([ROOT, file(b"a")]), stage.honest, **facts)
+    stage.forger.publish(stage.forger.tree([ROOT, file(b"a")]), stage.honest, **SNAPSHOTS[lie])
 
     found = stage.besieged()
 
     assert crashes(found) == {}
-    assert found["restore"] == "complete, complete"
+    assert set(found["restore"].split(", ")) == {"complete"}
 
 
 # Other records
@@ -452,26 +441,12 @@ JOURNALS: dict[str, JournalBody] = {
     "an outcome of the future": journal(kind="juggling", outcome="dropped"),
     "times beyond time": journal(started=(1 << 64) - 1, finished=-(1 << 63)),
     "a run without an id": journal(run=b"", outcome="started"),
-}
-BROKEN_JOURNALS: dict[str, tuple[JournalBody, str]] = {
-    "a slice that is no number": (
-        journal(kind="verification", facts={"level": "sample", "slice": "x"}),
-        "_next_slice calls int() on what the record says",
-    ),
-    "runs that are not hexadecimal": (journal(facts={"adopted": "zz"}), "History.interrupted calls bytes.fromhex()"),
+    "a slice that is no number": journal(kind="verification", facts={"level": "sample", "slice": "x"}),
+    "runs that are not hexadecimal": journal(facts={"adopted": "zz"}),
 }
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *(pytest.param(body, id=name) for name, body in JOURNALS.items()),
-        *(
-            pytest.param(body, id=name, marks=pytest.mark.xfail(strict=True, reason=reason))
-            for name, (body, reason) in BROKEN_JOURNALS.items()
-        ),
-    ],
-)
+@pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in JOURNALS.items()])
 def test_a_journal_record_that_talks_nonsense_crashes_nothing(stage: Stage, body: JournalBody) -> None:
     stage.forger.record(Kind.JOURNAL, body)
 
@@ -569,7 +544,6 @@ def test_a_further_configuration_record_crashes_nothing(stage: Stage, facts: dic
     assert crashes(stage.besieged()) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="Repository.chunker lets through what pyfastcdc refuses with its own errors")
 @pytest.mark.parametrize(
     "facts", [{"chunker_seed": -1}, {"chunker_seed": 1 << 63}, {"chunk_bytes": (64, 64, 64)}], ids=str
 )
@@ -942,7 +916,6 @@ def sparse_object(stage: Stage, name: str, size: int) -> None:
         sparse.truncate(size)
 
 
-WHOLE = "LocalStore.get is asked for whole objects without a look at their size: MemoryError"
 TABLES = "a table of 32 MiB, the most that there may be, becomes 400 to 730 MiB of objects in memory"
 
 
@@ -952,8 +925,8 @@ TABLES = "a table of 32 MiB, the most that there may be, becomes 400 to 730 MiB 
         "a segment of a million entries",
         "a segment of deep arrays",
         "a directory 400 levels deep",
-        pytest.param("a sparse snapshot of 8 GiB", marks=pytest.mark.xfail(strict=True, reason=WHOLE)),
-        pytest.param("a sparse pack of 8 GiB", marks=pytest.mark.xfail(strict=True, reason=WHOLE)),
+        "a sparse snapshot of 8 GiB",
+        "a sparse pack of 8 GiB",
     ],
 )
 def test_a_bomb_neither_hangs_nor_swells_nor_crashes_anything(stage: Stage, name: str) -> None:
@@ -991,10 +964,20 @@ def require_little(stage: Stage, name: str) -> None:
     assert found.grown_mib < GROWN_MIB_MAX
 
 
-@pytest.mark.xfail(
-    strict=True, raises=subprocess.TimeoutExpired, reason="nodes of extents may list one another for ever"
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "nodes of extents that list one another",
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=subprocess.TimeoutExpired,
+                reason="a file of exabytes in a few kilobytes is restored until the disk is full or somebody stops it",
+            ),
+        ),
+        "nodes of extents that list nothing",
+    ],
 )
-@pytest.mark.parametrize("name", ["nodes of extents that list one another", "nodes of extents that list nothing"])
 def test_nodes_of_extents_cost_no_more_than_their_chunks(stage: Stage, name: str) -> None:
     bombs(stage)[name]()
 

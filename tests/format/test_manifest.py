@@ -27,7 +27,7 @@ from safebackup.format.manifest import (
     PathHash,
     Segment,
     TreeBuilder,
-    content_nodes,
+    content_needs,
     pack_content,
     path_key,
     read_content,
@@ -252,7 +252,9 @@ def test_much_content_is_a_tree(count: int, level: int) -> None:
     assert isinstance(content, list)
     assert content[0] == level
     assert _read_back(content, 3 * count, chunks) == extents
-    assert {chunk for chunk, _ in content_nodes(content, chunks.fetch)} == chunks.keys()
+    assert {chunk for is_metadata, chunk, _ in content_needs(content, 3 * count, chunks.fetch) if is_metadata} == (
+        chunks.keys()
+    )
 
 
 def test_lists_of_extents_are_bounded_where_no_id_cuts_them() -> None:

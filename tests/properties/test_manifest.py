@@ -28,7 +28,7 @@ from safebackup.format.manifest import (
     PathChecker,
     PathHash,
     TreeBuilder,
-    content_nodes,
+    content_needs,
     pack_content,
     path_key,
     read_content,
@@ -311,7 +311,8 @@ def require_same_content(extents: list[Extent]) -> Content:
     content = pack_content(extents, chunks.put)
 
     assert list(read_content(content, size, chunks.fetch)) == extents
-    assert {chunk for chunk, _ in content_nodes(content, chunks.fetch)} == set(chunks.held)
+    needs = content_needs(content, sum(length for _, length in extents), chunks.fetch)
+    assert {chunk for is_metadata, chunk, _ in needs if is_metadata} == set(chunks.held)
     for wrong in (size - 1, size + 1):
         with pytest.raises(IntegrityError):
             # One chunk has the length that its entry says: there only its hash can tell.

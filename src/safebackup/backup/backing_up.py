@@ -26,7 +26,7 @@ from safebackup.events import (
     logged,
     logger,
 )
-from safebackup.findings import Finding, Severity, printable
+from safebackup.findings import Finding, Severity, is_text, printable
 from safebackup.format.compressing import LEVEL_DEFAULT
 from safebackup.format.records import FindingRow, SnapshotBody
 from safebackup.repository import Repository, Snapshot
@@ -241,7 +241,7 @@ class _Backup:
         return _Stored(
             trees=builder.finish(),
             counts=pipeline.counts,
-            excluded=dict(scan.excluded),
+            excluded={printable(os.fsencode(rule)): count for rule, count in scan.excluded.items()},
             removed=previous.removed,
             complete=scan.complete and not findings.missing,
             roots=tuple((root.name, root.path) for root in self.source.roots()),
@@ -330,7 +330,7 @@ def _require_level(level: object) -> int:
 
 def _require_tags(tags: object) -> tuple[str, ...]:
     found = tuple(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | bytes) else None
-    if found is None or not all(isinstance(tag, str) for tag in found):
+    if found is None or not all(isinstance(tag, str) and is_text(tag) for tag in found):
         raise ConfigurationError(f"tags={tags!r} is no list of texts", hint='For example tags=["before-upgrade"].')
     return found
 
@@ -365,7 +365,10 @@ def _parent(run: Run, source: Source, parent: Snapshot | str | None) -> tuple[st
     snapshots = run.history.snapshots
     if isinstance(parent, Snapshot):
         if parent.name not in snapshots:
-            raise ConfigurationError(f"the parent {parent.id[:12]} is no snapshot of this repository")
+            raise ConfigurationError(
+                f"the parent {parent.id[:12]} is no snapshot of this repository",
+                hint="Give a snapshot of the repository that you back up into, or leave parent out.",
+            )
         return parent.name, snapshots[parent.name]
     if parent != "latest":
         raise ConfigurationError(f"parent={parent!r}", hint='Give a Snapshot, "latest" or None.')

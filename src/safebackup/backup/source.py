@@ -16,7 +16,7 @@ import attrs
 
 from safebackup.backup.rules import Rules
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
-from safebackup.findings import printable
+from safebackup.findings import is_text, printable
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -82,7 +82,7 @@ class Source:
         _refuse_overlap(absolute, absolute)
         self.__attrs_init__(
             paths=absolute,
-            name=name or ", ".join(printable(path) for path in absolute),
+            name=_name(name) or ", ".join(printable(path) for path in absolute),
             exclude=_lines("exclude", exclude),
             include=_lines("include", include),
             exclude_caches=exclude_caches,
@@ -171,7 +171,9 @@ def _absolute(path: AnyPath) -> bytes:
             hint='Was a variable not set? For the current directory write ".".',
         )
     if b"\0" in raw:
-        raise ConfigurationError(f"the path {path!r} holds a NUL byte, which no file name can")
+        raise ConfigurationError(
+            f"the path {path!r} holds a NUL byte, which no file name can", hint="Where does the path come from?"
+        )
     if _URL.match(raw):
         raise ConfigurationError(
             f"{path!r} is a URL, and a source is a path on this machine",
@@ -248,7 +250,15 @@ def _device_of(path: bytes) -> int:
             path = os.path.dirname(path)
 
 
-def _lines(option: str, lines: str | Iterable[str]) -> tuple[str, ...]:
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not is_text(name):
+        raise ConfigurationError(f"name={name!r} is no text", hint='For example name="orders", or leave it out.')
+    return name
+
+
+def _lines(option: str, lines: object) -> tuple[str, ...]:
+    if not isinstance(lines, Iterable):
+        raise ConfigurationError(f"{option}={lines!r} is no list of lines", hint=f'For example {option}=["*.tmp"].')
     found = tuple(lines.split("\n")) if isinstance(lines, str) else tuple(lines)
     for line in found:
         if not isinstance(line, str):
@@ -277,4 +287,5 @@ def _evidence(evidence: Evidence) -> Evidence:
         return Evidence(evidence)
     except ValueError as error:
         known = ", ".join(f'"{each}"' for each in Evidence)
-        raise ConfigurationError(f"evidence={evidence!r} is none of {known}") from error
+        hint = "Leave it out, unless inode numbers or ctimes lie there, as on NFS and FUSE."
+        raise ConfigurationError(f"evidence={evidence!r} is none of {known}", hint=hint) from error

@@ -43,7 +43,7 @@ class IndexTable(msgspec.Struct, array_like=True, frozen=True):
 
     tier: int
     replaces: list[str]  # in effect only while every index in `beside` is there too
-    beside: list[str]  # the other parts of a merge that was too large for one object
+    beside: list[str]  # other parts of merges that were too large for one object, on which `replaces` depends
     packs: list[PackRow]
     fences: list[bytes]
     blocks: list[int]  # sealed bytes of each block, from the header on, without gaps

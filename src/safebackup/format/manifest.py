@@ -10,7 +10,7 @@ machines and restores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import pairwise
 
@@ -388,37 +388,70 @@ def read_content(content: Content, size: int, fetch: Fetch) -> Iterator[Extent]:
 
 
 def _read_extents(content: list[int | bytes | None], fetch: Fetch, level_max: int) -> Iterator[Extent]:
-    level, items = content[0] if content else None, content[1:]
-    width = 2 if level == 0 else 3
-    if not isinstance(level, int) or not 0 <= level <= level_max or len(items) % width:
-        raise _malformed("a list of extents has the wrong shape")
-    for start in range(0, len(items), width):
-        chunk, length, *_ = items[start : start + width]
-        if not isinstance(length, int) or length <= 0 or not (chunk is None or isinstance(chunk, bytes)):
-            raise _malformed("an extent has the wrong shape")
+    level, rows = _content_rows(content, level_max)
+    for chunk, length, _ in rows:
         if level == 0:
             yield chunk, length
-        elif chunk is None:
-            raise _malformed("a node of extents has no id")
-        else:
-            shape = list[int | bytes | None]
-            yield from _read_extents(decode(fetch(chunk, length), shape, name="a node of extents"), fetch, level - 1)
+        elif chunk is not None:
+            yield from _read_extents(_content_node(chunk, length, fetch), fetch, level - 1)
 
 
-def content_nodes(content: Content, fetch: Fetch, *, level_max: int = TREE_LEVELS_MAX) -> Iterator[tuple[bytes, int]]:
-    """The metadata chunks that list an entry's extents, as id and length; none for most files."""
-    if not isinstance(content, list) or not content or not isinstance(content[0], int) or content[0] < 1:
+def content_needs(content: Content, size: int, fetch: Fetch) -> Iterator[tuple[bool, bytes, int]]:
+    """Every chunk that the content of an entry needs: whether it is a piece of metadata, its id, its length.
+
+    A node is looked into once, however often it is listed, so that a hostile list costs no more than its chunks.
+
+    Raises:
+        IntegrityError: it is malformed, or does not add up to `size`.
+    """
+    if isinstance(content, bytes):
+        yield False, content, size
         return
-    if content[0] > level_max:
-        raise _malformed("a list of extents is too deep")
-    for start in range(1, len(content) - 2, 3):
-        chunk, length = content[start], content[start + 1]
-        if not isinstance(chunk, bytes) or not isinstance(length, int):
-            raise _malformed("a node of extents has the wrong shape")
-        yield chunk, length
-        if content[0] > 1:
-            child = decode(fetch(chunk, length), list[int | bytes | None], name="a node of extents")
-            yield from content_nodes(child, fetch, level_max=content[0] - 1)
+    total = 0 if content is None else (yield from _needs(content, fetch, TREE_LEVELS_MAX, {}))
+    if total != size:
+        raise _malformed(f"a file of {size} bytes has content of {total} bytes")
+
+
+def _needs(
+    content: list[int | bytes | None], fetch: Fetch, level_max: int, totals: dict[bytes, int]
+) -> Generator[tuple[bool, bytes, int], None, int]:
+    level, rows = _content_rows(content, level_max)
+    total = 0
+    for chunk, length, span in rows:
+        if level == 0:
+            if chunk is not None:
+                yield False, chunk, length
+        elif chunk is not None:
+            if chunk not in totals:
+                yield True, chunk, length
+                totals[chunk] = yield from _needs(_content_node(chunk, length, fetch), fetch, level - 1, totals)
+            if totals[chunk] != span:
+                raise _malformed("a node of extents holds another number of bytes than it is listed with")
+        total += span
+    return total
+
+
+def _content_node(chunk: bytes, length: int, fetch: Fetch) -> list[int | bytes | None]:
+    return decode(fetch(chunk, length), list[int | bytes | None], name="a node of extents")
+
+
+def _content_rows(content: list[int | bytes | None], level_max: int) -> tuple[int, list[tuple[bytes | None, int, int]]]:
+    """The level of a list of extents, and its rows: chunk, its bytes, bytes of the file that it stands for."""
+    level, items = content[0] if content else None, content[1:]
+    if not isinstance(level, int) or not 0 <= level <= level_max:
+        raise _malformed("a list of extents has no possible level")
+    width = 2 if level == 0 else 3
+    if not items or len(items) % width:
+        raise _malformed("a list of extents has the wrong shape")
+    rows: list[tuple[bytes | None, int, int]] = []
+    for start in range(0, len(items), width):
+        chunk, length, span = items[start], items[start + 1], items[start + width - 1]
+        if not isinstance(length, int) or not isinstance(span, int) or length <= 0 or span <= 0:
+            raise _malformed("an extent has no possible length")
+        if isinstance(chunk, int) or (chunk is None and level > 0):
+            raise _malformed("an extent has no possible id")
+        rows.append((chunk, length, span))
+    return level, rows
 
 
 def _malformed(why: str) -> IntegrityError:

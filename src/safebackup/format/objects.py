@@ -53,8 +53,17 @@ class Identity:
 
 
 def encode(value: object) -> bytes:
-    """MessagePack in its shortest form: equal values have equal bytes."""
-    return _ENCODER.encode(value)
+    """MessagePack in its shortest form: equal values have equal bytes.
+
+    Raises:
+        InternalError: the value has no such form; a caller should have refused it.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InternalError(
+            f"a record cannot be written: {error}", hint="Nothing of it was stored. Please report this."
+        ) from error
 
 
 def decode(data: Buffer, shape: type[T], *, name: str) -> T:
@@ -181,7 +190,14 @@ def open_table(seal: Seal, sealed: Buffer, shape: type[T], *, name: str) -> T:
 
 
 def build_record(identity: Identity, kind: Kind, body: object, *, salt: bytes, tier: int = 0) -> StoredObject:
-    """An object without frames: a snapshot, an intent, a journal record and so on."""
+    """An object without frames: a snapshot, an intent, a journal record and so on.
+
+    What is written is read back first: a record of the wrong shape would be lost to every reader.
+    """
+    try:
+        decode(encode(body), type(body), name="a new record")
+    except IntegrityError as error:
+        raise InternalError(f"a record has the wrong shape ({error.message})", hint="Please report this.") from error
     return build_object(identity, kind, salt=salt, frames=(), table=body, tier=tier)
 
 

@@ -7,7 +7,11 @@ Times are integers: nanoseconds since 1970 in UTC. Names of other objects are fu
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+SEQUENCE_MAX = (1 << 62) - 1
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +87,7 @@ class SnapshotBody(msgspec.Struct, frozen=True, kw_only=True):
     """One immutable state of a source."""
 
     run: bytes
-    sequence: int
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
     parents: tuple[str, ...]
     source: str
     host: str

@@ -28,6 +28,7 @@ from safebackup.format.manifest import (
     NodeRef,
     PathChecker,
     PathState,
+    read_nodes,
     read_refs,
     read_segment,
 )
@@ -341,6 +342,10 @@ class _Verification:
             checker = PathChecker()
             fetch = self.reader.read_metadata
             evidence = read_refs(fetch, body.evidence)
+            if self.reader.index.doomed:
+                for chunk, _ in chain(read_nodes(fetch, body.manifest), read_nodes(fetch, body.evidence)):
+                    if self.reader.index.find(chunk) is None:
+                        self._condemn(place.pack for place in self.reader.index.find_all(chunk))
             for ref, evidence_ref in zip(read_refs(fetch, body.manifest), evidence, strict=True):
                 entries += ref.entries
                 content_bytes += ref.content_bytes
@@ -373,12 +378,6 @@ class _Verification:
         if (known := self._checked.get(key)) is not None:
             files, checker.state = known
             return files
-        for chunk in (ref.chunk, evidence_ref.chunk):
-            if self.reader.index.find(chunk) is None:
-                doomed = self.reader.index.doomed
-                self._condemned.update(
-                    place.pack for place in self.reader.index.find_all(chunk) if place.pack in doomed
-                )
         segment = read_segment(self.reader.read_metadata(ref.chunk, ref.chunk_bytes), ref)
         rows = self.reader.read_metadata(evidence_ref.chunk, evidence_ref.chunk_bytes)
         require_same_shape(segment, decode(rows, EvidenceSegment, name="change evidence"))
@@ -394,6 +393,10 @@ class _Verification:
             )
         self._checked[key] = files, checker.state
         return files
+
+    def _condemn(self, packs: Iterable[str]) -> None:
+        """Packs that hold the only copy of something, as far as they are doomed and still there."""
+        self._condemned.update(pack for pack in packs if pack in self.reader.index.doomed and pack in self._sizes)
 
     def _check_content(self, entry: Entry) -> None:
         """Look for a place of every chunk; places that turn out bad are found when packs are read."""
@@ -464,9 +467,10 @@ class _Verification:
     def _next_slice(self) -> int:
         """The part after that of the last sample, so that all have had their turn after twenty."""
         taken = [
-            (body.started, int(body.facts.get("slice", -1)))
+            (body.started, part)
             for body in self.history.journal.values()
             if body.kind == VERIFICATION and body.facts.get("level") == str(Level.SAMPLE)
+            if isinstance(part := body.facts.get("slice"), int) and 0 <= part < SLICES
         ]
         if not taken:
             return int.from_bytes(self.repository.runtime.random(4), "big") % SLICES
@@ -567,8 +571,6 @@ class _Verification:
     # Findings
 
     def _damaged(self, name: str, problem: SafeBackupError) -> None:
-        if isinstance(problem, ConfigurationError):
-            raise problem
         self._find(problem.code, Severity.ERROR, problem.message, problem.hint, name)
         if name.startswith("snapshots/"):
             self.affected.add(name)

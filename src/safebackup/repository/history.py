@@ -12,10 +12,10 @@ from typing import TypeVar
 import attrs
 import msgspec
 
-from safebackup.errors import IntegrityError, NotFoundError, SafeBackupError
+from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError, SafeBackupError
 from safebackup.format.header import Kind, damaged
 from safebackup.format.objects import Identity, decode, read_record
-from safebackup.format.records import CatalogueBody, DeathBody, JournalBody, SnapshotBody
+from safebackup.format.records import SEQUENCE_MAX, CatalogueBody, DeathBody, JournalBody, SnapshotBody
 from safebackup.repository.tiering import read_visible, tier_of
 from safebackup.storage import ReadStore
 
@@ -56,10 +56,8 @@ class History:
         begun = {body.run for body in self.journal.values() if body.outcome == STARTED}
         done = {body.run for body in self.snapshots.values()}
         done.update(body.run for body in self.journal.values() if body.kind == BACKUP and body.snapshots)
-        done.update(
-            bytes.fromhex(run) for body in self.journal.values() for run in str(body.facts.get(ADOPTED, "")).split()
-        )
-        return frozenset(begun - done)
+        adopted = {run for body in self.journal.values() for run in str(body.facts.get(ADOPTED, "")).split()}
+        return frozenset(run for run in begun - done if run.hex() not in adopted)
 
     @property
     def damaged_packs(self) -> frozenset[str]:
@@ -82,9 +80,9 @@ class History:
 
     @property
     def next_sequence(self) -> int:
-        """One more than any snapshot has."""
+        """One more than any snapshot has, up to the last that a record can hold."""
         bodies = [*self.snapshots.values(), *self.void.values()]
-        return 1 + max((body.sequence for body in bodies), default=0)
+        return min(1 + max((body.sequence for body in bodies), default=0), SEQUENCE_MAX)
 
     @property
     def uncatalogued(self) -> int:
@@ -137,7 +135,7 @@ def read_catalogues(
             body = read_record(data, CatalogueBody, name=name, kind=Kind.CATALOGUE, identity=identity)
             if body.tier != tier_of(name):
                 raise damaged(name, f"it is of tier {body.tier}")
-        except (IntegrityError, NotFoundError) as problem:
+        except (IntegrityError, NotFoundError, ConfigurationError) as problem:
             problems[name] = problem
             return None
         return body
@@ -162,7 +160,7 @@ class _Records:
             try:
                 raw[name] = self._raw(name, kind)
                 bodies[name] = decode(bytes(raw[name]), shape, name=name)
-            except (IntegrityError, NotFoundError) as problem:
+            except (IntegrityError, NotFoundError, ConfigurationError) as problem:
                 self.problems[name] = problem
         return bodies, raw
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from safebackup.errors import IntegrityError, NotFoundError, SafeBackupError
+from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError, SafeBackupError
 from safebackup.format.header import HEADER_BYTES, Kind, damaged, require_digest
 from safebackup.format.index import ENTRY_BYTES, Entry, IndexTable, find_in_block, unpack_block, unpack_entry
 from safebackup.format.objects import Identity, read_record, read_table
@@ -89,7 +89,7 @@ class ChunkIndex:
                 try:
                     data = self._store.get(info.name)
                     body = read_record(data, DoomBody, name=info.name, kind=Kind.DOOM, identity=self._identity)
-                except IntegrityError as problem:
+                except (IntegrityError, ConfigurationError) as problem:
                     if self._for_writing:
                         raise
                     self.problems[info.name] = problem
@@ -167,7 +167,7 @@ class ChunkIndex:
             return self.visible[name]
         try:
             return self._parse(name, self._store.get(name))
-        except (IntegrityError, NotFoundError) as problem:
+        except (IntegrityError, NotFoundError, ConfigurationError) as problem:
             self.problems[name] = problem
             return None
 

@@ -65,7 +65,11 @@ class Passphrase:
         try:
             return cls(content.decode("utf-8").split("\n", 1)[0].rstrip("\r"))
         except UnicodeDecodeError as error:
-            raise ConfigurationError(f"{path} is not UTF-8 text", code=Code.KEY_FILE_BAD) from error
+            raise ConfigurationError(
+                f"{path} is not UTF-8 text",
+                code=Code.KEY_FILE_BAD,
+                hint="A passphrase is text; for a file of random bytes write KeyFile(path).",
+            ) from error
 
     @classmethod
     def from_environment(cls, variable: str) -> Passphrase:
@@ -75,7 +79,11 @@ class Passphrase:
             ConfigurationError: it is not set, or empty.
         """
         if not (text := os.environ.get(variable)):
-            raise ConfigurationError(f"the environment variable {variable} is not set", code=Code.KEY_REQUIRED)
+            raise ConfigurationError(
+                f"the environment variable {variable} is not set",
+                code=Code.KEY_REQUIRED,
+                hint="Set it where this runs (cron and systemd have an environment of their own), or use a file.",
+            )
         return cls(text)
 
     @property
@@ -110,7 +118,11 @@ class KeyFile:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
-            raise ConfigurationError(f"{path} is there already", code=Code.KEY_FILE_BAD) from error
+            raise ConfigurationError(
+                f"{path} is there already",
+                code=Code.KEY_FILE_BAD,
+                hint="Use it: KeyFile(path). A key that repositories were sealed with must never be overwritten.",
+            ) from error
         with os.fdopen(handle, "wb") as file:
             file.write(os.urandom(KEY_FILE_BYTES))
             file.flush()
@@ -163,7 +175,11 @@ def _read_secret_file(path: str, what: str) -> bytes:
             hint="Check the path, and whether its disk is mounted; a key that is lost cannot be replaced.",
         ) from error
     except OSError as error:
-        raise AccessError(f"the {what} {path} cannot be read: {error}", code=Code.KEY_FILE_BAD) from error
+        raise AccessError(
+            f"the {what} {path} cannot be read: {error}",
+            code=Code.KEY_FILE_BAD,
+            hint="Name a file that the user who runs this may read.",
+        ) from error
     if stat.S_ISREG(mode) and mode & 0o077:
         raise AccessError(
             f"the {what} {path} can be read by others (mode {stat.S_IMODE(mode):o})",
@@ -171,7 +187,11 @@ def _read_secret_file(path: str, what: str) -> bytes:
             hint=f"Run: chmod 600 {printable(os.fsencode(path))}",
         )
     if len(content) > _KEY_FILE_BYTES_MAX:
-        raise ConfigurationError(f"the {what} {path} is larger than 64 KiB", code=Code.KEY_FILE_BAD)
+        raise ConfigurationError(
+            f"the {what} {path} is larger than 64 KiB",
+            code=Code.KEY_FILE_BAD,
+            hint="That is another file: find the right one.",
+        )
     return content
 
 

@@ -10,13 +10,14 @@ from safebackup.errors import Code, IntegrityError
 from safebackup.findings import printable
 from safebackup.format.header import Kind, damaged
 from safebackup.format.manifest import (
+    TIME_BYTES,
     Entry,
     EntryKind,
     EvidenceSegment,
     NodeRef,
     PathChecker,
     Segment,
-    content_nodes,
+    content_needs,
     path_key,
     read_content,
     read_nodes,
@@ -115,11 +116,8 @@ class Manifests:
 
     def entry_needs(self, entry: Entry) -> Iterator[tuple[Kind, bytes, int]]:
         """Every chunk that the content of one entry needs."""
-        for chunk, length in content_nodes(entry.content, self.reader.read_metadata):
-            yield Kind.METADATA_PACK, chunk, length
-        for data, length in self.extents(entry):
-            if data is not None:
-                yield Kind.DATA_PACK, data, length
+        for is_metadata, chunk, length in content_needs(entry.content, entry.size, self.reader.read_metadata):
+            yield Kind.METADATA_PACK if is_metadata else Kind.DATA_PACK, chunk, length
 
     def extents(self, entry: Entry) -> Iterator[tuple[bytes | None, int]]:
         """The pieces of a file in order: chunk id or None for a hole, and length."""
@@ -133,5 +131,7 @@ def require_same_shape(segment: Segment, evidence: EvidenceSegment) -> None:
         IntegrityError: it has another number of rows.
     """
     count = len(segment.entries)
-    if not len(evidence.ctimes) == len(evidence.inodes) == count or any(not 0 <= n < count for n in evidence.young):
+    odd = any(isinstance(ctime, bytes) and len(ctime) != TIME_BYTES for ctime in evidence.ctimes)
+    odd = odd or any(not 0 <= number < count for number in evidence.young)
+    if odd or not len(evidence.ctimes) == len(evidence.inodes) == count:
         raise damaged("change evidence", "it does not match its segment")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, NotFoundError, StorageError
+from safebackup.events import logger
 from safebackup.findings import printable
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
 from safebackup.format.header import FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
@@ -96,8 +97,12 @@ class Repository:
         """Where its large files are cut."""
         founding = self.configurations.founding
         least, average, most = founding.chunk_bytes
-        if founding.chunker != FASTCDC or not 64 <= least <= average <= most <= FRAME_BYTES_MAX:
-            raise IntegrityError(f"the chunker of {self.url} is {founding.chunker} at {founding.chunk_bytes} bytes")
+        sizes_fit = 256 <= least <= average <= most <= FRAME_BYTES_MAX and least <= 4 << 20
+        if founding.chunker != FASTCDC or not sizes_fit or not 0 <= self.keyring.chunker_seed < 1 << 63:
+            raise IntegrityError(
+                f"the chunker of {self.url} is {founding.chunker} at {founding.chunk_bytes} bytes",
+                hint="Somebody made this repository by hand. It can be read; make backups into a new one.",
+            )
         return Chunker(seed=self.keyring.chunker_seed, bytes_min=least, bytes_average=average, bytes_max=most)
 
     def history(self) -> History:
@@ -109,8 +114,10 @@ class Repository:
         return ChunkReader(self.store, self.identity, ChunkIndex(self.store, self.identity))
 
     def snapshots(self, *, source: str | None = None) -> list[Snapshot]:
-        """Its snapshots, oldest first; of one source, if given."""
+        """Its snapshots, oldest first; of one source, if given. One that cannot be read is left out, and logged."""
         history = self.history()
+        for name, problem in history.problems.items():
+            logger.warning("%s is left out: %s", name, problem)
         snapshots = [bind(self, name, body, history) for name, body in history.snapshots.items()]
         wanted = [snapshot for snapshot in snapshots if source is None or snapshot.source == source]
         return sorted(wanted, key=lambda snapshot: (snapshot.sequence, snapshot.id))
@@ -121,7 +128,8 @@ class Repository:
         Raises:
             NotFoundError: there is none, or more than one.
         """
-        if not id or not hasattr(id, "startswith"):
+        text: object = id
+        if not isinstance(text, str) or not text:
             raise ConfigurationError(f"{id!r} is no snapshot id", hint='Give the beginning of an id, or "latest".')
         snapshots = self.snapshots(source=source)
         found = snapshots[-1:] if id == "latest" else [one for one in snapshots if one.id.startswith(id)]

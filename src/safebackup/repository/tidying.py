@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import groupby, islice
 
-from safebackup.errors import IntegrityError, StorageError
+from safebackup.errors import SafeBackupError
 from safebackup.events import logger
 from safebackup.format.header import TABLE_BYTES_MAX, Kind
 from safebackup.format.index import INDEX_ENTRIES_MAX, Entry, build_index, by_chunk
@@ -25,7 +25,7 @@ def tidy(run: Run, writer: Writer) -> None:
     try:
         _merge_indexes(run, writer)
         _merge_catalogues(run, writer)
-    except (StorageError, IntegrityError) as problem:
+    except SafeBackupError as problem:
         # The backup is published; the next run tries again.
         logger.warning("indexes or catalogues were not merged: %s", problem, extra={"run": run.label})
 

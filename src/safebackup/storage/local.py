@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from typing import ClassVar, TypeAlias
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, StorageError
-from safebackup.storage.memory import require_object_name, require_prefix, require_range
+from safebackup.storage.names import require_object_name, require_prefix, require_range
 from safebackup.storage.store import ObjectInfo
 
 Publish: TypeAlias = Callable[[str, str, memoryview], None]

@@ -4,55 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, StorageError
-from safebackup.storage.names import require_name
+from safebackup.errors import Code, ConflictError, NotFoundError, StorageError
+from safebackup.storage.names import require_object_name, require_prefix, require_range
 from safebackup.storage.store import ObjectInfo
 
 _stores: dict[str, dict[str, bytes]] = {}
 _lock = threading.Lock()
-
-
-def require_object_name(name: str) -> str:
-    """`name`, if an object may have it: a valid name outside `tmp/`, where stores keep what is not published yet.
-
-    Raises:
-        ConfigurationError: it may not.
-    """
-    if require_name(name).split("/", 1)[0] == "tmp":
-        raise ConfigurationError(f"{name!r} lies in tmp/, which is for temporaries and never listed")
-    return name
-
-
-def require_prefix(prefix: str) -> str:
-    """`prefix`, if it is a folder with its `/`, or empty for everything.
-
-    Raises:
-        ConfigurationError: it is neither; `packs/a` would mean different things on different stores.
-    """
-    if prefix and not prefix.endswith("/"):
-        raise ConfigurationError(f"{prefix!r} is not a folder of objects: it has to end in '/'")
-    if prefix:
-        require_object_name(prefix[:-1])
-    return prefix
-
-
-def require_range(name: str, start: int, length: int | None, size: int) -> int:
-    """Where the bytes asked for end, in an object of `size` bytes.
-
-    Raises:
-        ConfigurationError: a number is negative.
-        StorageError: the object is shorter than that.
-    """
-    if start < 0 or (length is not None and length < 0):
-        raise ConfigurationError(f"{name} has no {length} bytes from {start} on: neither number may be negative")
-    end = max(start, size) if length is None else start + length
-    if end > size:
-        raise StorageError(
-            f"{name} has {size} bytes, and bytes up to {end} were asked for",
-            code=Code.SHORT_READ,
-            hint="Verify the repository: the object may have been cut short.",
-        )
-    return end
 
 
 class MemoryStore:

@@ -18,6 +18,8 @@ from typing import Protocol
 
 import attrs
 
+OBJECT_BYTES_MAX = 256 << 20  # no object is larger; what is, is not read into memory whole
+
 
 @attrs.frozen
 class ObjectInfo:
@@ -41,6 +43,7 @@ class ReadStore(Protocol):
         Raises:
             NotFoundError: the store answered that there is no such object.
             StorageError: it could not be read, or holds fewer bytes than asked for (`Code.SHORT_READ`).
+            IntegrityError: more than 256 MiB would be read, which no object has.
         """
         ...
 
