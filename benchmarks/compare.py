@@ -4,9 +4,9 @@
 
 Each step runs in a process of its own, in turn for each tool; the table gives the median wall time with CPU time
 behind it, peak memory, and the ratio to restic. safebackup and restic seal; safebackup decodes what it has encoded
-again and syncs every object. Times include the start of the process and, for restic, its key derivation; safebackup uses a
-key file. Restored trees are moved aside, never deleted between timings, as ext4 makes files slowly after large deletions.
-Delete the work folder yourself afterwards. A tool that is not installed is left out, and the table says so.
+again and syncs every object. Times include the start of the process and, for restic, its key derivation; safebackup
+uses a key file. Restored trees are kept, never deleted between timings, as ext4 makes files slowly after large
+deletions: delete the work folder yourself afterwards. Without restic the table says so.
 """
 
 from __future__ import annotations
