@@ -33,7 +33,7 @@ from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
 YOUNG_NANOSECONDS = 2_000_000_000
 _QUEUE_MAX = 2048
 _WINDOW_BYTES = 8 << 20
-_WINDOWS_MAX = 4
+_WINDOWS_MAX = 2
 _LARGE_TRIES = 2
 _SPARSE_BYTES_MIN = 64 << 10  # below, looking for holes costs more than they do
 

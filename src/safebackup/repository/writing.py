@@ -42,10 +42,10 @@ FRAME_BYTES = 1 << 20  # small chunks are grouped to about this
 FULL_BYTES = {Kind.DATA_PACK: 16 << 20, Kind.METADATA_PACK: 4 << 20}  # a pack that has reached this is stored
 ROOM_BYTES = 24 << 20  # for a full pack with the frame that fills it, and its table
 INDEX_EVERY_BYTES = 1 << 30
-INDEX_EVERY_CHUNKS = 1 << 17  # what no index names yet takes some 300 bytes of memory each
+INDEX_EVERY_CHUNKS = 1 << 15  # what no index names yet takes some 500 bytes of memory each
 INDEX_EVERY_SECONDS = 600.0
-_PACKS_IN_FLIGHT = 2
-_FRAMES_IN_FLIGHT = 6
+_PACKS_IN_FLIGHT = 1
+_FRAMES_IN_FLIGHT = 3
 
 
 class Writer:
