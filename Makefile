@@ -1,5 +1,6 @@
 # make demo    what safebackup does, in one script, with nothing installed but the package
 # make test    everything that has to be green
+# make long    the same searches and sweeps in full: hours, where `make test` takes samples
 # make check   formatting, lint, types, layers
 # make clean   remove what make made
 #
@@ -15,13 +16,13 @@ NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v $$python; break; }; done)
 
-# Others to try the tests marked "portable" on, where they are found.
-OTHER_PYTHONS ?= python3.12 python3.13
+# Others to try the tests marked "portable" on, where they are found: on the PATH, or brought by pyenv.
+OTHER_PYTHONS ?= python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9].*/bin/python)
 
 RUN := .venv/bin/python -m
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test prepare check portable docs clean
+.PHONY: demo test long prepare check portable docs clean
 
 demo: .venv/package-ready
 	@.venv/bin/python examples/demo.py
@@ -29,6 +30,9 @@ demo: .venv/package-ready
 # The suite itself comes last, so that its summary is the last thing to read.
 test: prepare
 	@$(RUN) pytest
+
+long: .venv/tests-ready
+	@SAFEBACKUP_LONG=1 $(RUN) pytest -o faulthandler_timeout=0
 
 # All that comes before the suite.
 prepare: check portable docs
@@ -44,17 +48,18 @@ docs: .venv/tests-ready
 	@$(RUN) pytest -q -p no:randomly README.md docs
 
 portable: .venv/tests-ready
-	@for python in $(OTHER_PYTHONS); do \
-	  if ! $$python -c '' 2>/dev/null; then echo "$$python: not found, so not tried"; continue; fi; \
-	  home=.venv-$${python#python}; \
-	  if [ pyproject.toml -nt $$home/ready ]; then \
+	@tried=; for python in $(OTHER_PYTHONS); do \
+	  version=$$($$python -c 'import ensurepip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  case " $$tried " in *" $$version "*) continue;; esac; \
+	  tried="$$tried $$version"; home=.venv-$$version; \
+	  if [ ! -e $$home/ready ] || [ pyproject.toml -nt $$home/ready ]; then \
 	    rm -rf $$home && $$python -m venv $$home; \
 	    $$home/bin/python -m pip install -q --upgrade pip; \
 	    $$home/bin/python -m pip install -q -e . --group portable; \
 	    touch $$home/ready; \
 	  fi; \
-	  echo "$$python:"; $$home/bin/python -m pytest -q -m portable; \
-	done
+	  echo "Python $$version:"; $$home/bin/python -m pytest -q -m portable; \
+	done; echo "portable tests were run on other Pythons:$${tried:- none found}"
 
 .venv/bin/python:
 	@if [ -z "$(PYTHON)" ]; then echo "safebackup needs Python 3.11 or newer: install it, or say where it is: make PYTHON=/path/to/python3"; exit 2; fi
