@@ -25,7 +25,6 @@ REPOSITORY_ID_BYTES = 16
 FRAME_BYTES_MAX = 16 << 20
 OBJECT_BYTES_MAX = 256 << 20  # what stores bring in one read, too
 TABLE_BYTES_MAX = 32 << 20
-TABLE_SLACK_BYTES = 1 << 20  # a table that does not compress is a little longer sealed
 
 _LAYOUT = struct.Struct(">8sBBBBHHI4x16s32sQQ")
 
@@ -151,7 +150,7 @@ def parse_header(data: bytes | memoryview, *, name: str) -> Header:
         )
     if kind not in Kind.__members__.values() or any(data[20:24]):
         raise damaged(name, f"its kind is {kind}")
-    if length > TABLE_BYTES_MAX + TABLE_SLACK_BYTES or offset < HEADER_BYTES:
+    if length > TABLE_BYTES_MAX or offset < HEADER_BYTES:
         raise damaged(name, f"its table would have {length} bytes at {offset}")
     return Header(
         kind=Kind(kind),

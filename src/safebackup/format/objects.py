@@ -214,9 +214,10 @@ def read_record(data: Buffer, shape: type[T], *, name: str, kind: Kind, identity
 
 def _pack_table(table: object) -> bytes:
     raw = encode(table)
-    if len(raw) > TABLE_BYTES_MAX:
+    packed = zstandard.ZstdCompressor(level=LEVEL_DEFAULT).compress(raw)
+    if max(len(raw), len(packed) + TAG_BYTES) > TABLE_BYTES_MAX:
         raise InternalError(
             f"a table of {len(raw)} bytes would be written, and readers take {TABLE_BYTES_MAX}",
             hint="Nothing of it was stored. Please report this with the size of what was backed up.",
         )
-    return zstandard.ZstdCompressor(level=LEVEL_DEFAULT).compress(raw)
+    return packed
