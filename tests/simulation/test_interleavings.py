@@ -119,7 +119,7 @@ def require_sound_end(world: World, scenario: Scenario) -> None:
     world.require_sound(restored=2)
 
 
-@pytest.mark.parametrize(("outer", "inner"), itertools.product(PROCESSES, repeat=2) if LONG else PAIRS)
+@pytest.mark.parametrize(("outer", "inner"), list(itertools.product(PROCESSES, repeat=2)) if LONG else PAIRS)
 def test_others_run_while_one_process_is_stopped_anywhere(scenario: Scenario, outer: str, inner: str) -> None:
     for moment in itertools.count(1):
         world = scenario.used.copy()
