@@ -6,7 +6,7 @@
     ├── ConflictError                                 someone else was first: look, then try again
     ├── StorageError              .retryable          the store or the disk failed: mend it, then try again
     ├── AccessError                                   wrong key or missing permission
-    ├── IntegrityError                                bytes are not what was written: stop, use a replica
+    ├── IntegrityError                                bytes are not what was written: stop, use a copy of the repository
     ├── RefusedError                                  a safety rule said no: read it before overriding it
     └── InternalError                                 a bug: report it
 

@@ -40,6 +40,14 @@ def is_text(text: str) -> bool:
     return True
 
 
+AT_HOME = "Write the whole path, or os.path.expanduser(…)."
+
+
+def starts_at_home(path: bytes) -> bool:
+    """Whether a path begins with `~`, which a shell would have expanded and nobody means as a name."""
+    return path == b"~" or path.startswith(b"~/")
+
+
 def printable(name: bytes) -> str:
     r"""A raw path as text that prints on one line: `\xff` for a byte that is not UTF-8."""
     text = name.decode("utf-8", "backslashreplace")

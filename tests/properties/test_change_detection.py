@@ -244,9 +244,10 @@ def test_a_file_that_changed_while_it_was_read_is_marked_and_read_again(stage: S
     append = (
         "import sys\nwith open(sys.argv[1], 'ab', buffering=0) as f:\n while f.tell() < 1 << 30: f.write(b'line\\n')"
     )
+    (stage.source / "large").write_bytes(bytes(64 << 20))  # long enough to read that the writer gets its turn
     writer = subprocess.Popen([sys.executable, "-c", append, stage.source / "large"])
     try:
-        while (stage.source / "large").stat().st_size == 600_000:
+        while (stage.source / "large").stat().st_size == 64 << 20:
             time.sleep(0.01)
         torn = stage.back_up()
     finally:

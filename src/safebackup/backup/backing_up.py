@@ -234,6 +234,12 @@ class _Backup:
             pipeline.add(found)
         pipeline.finish()
         previous.finish()
+        if scan.excluded and not pipeline.counts.files and not self.source.allow_empty:
+            raise RefusedError(
+                f"the rules leave no file of {self.source.name}: {scan.excluded}; nothing was published",
+                code=Code.EMPTY_SOURCE,
+                hint="Look at exclude and include; if no file is what you mean, say so with allow_empty=True.",
+            )
         for finding in scan.findings:
             findings.add(finding)
         for problem in previous.problems:
@@ -402,7 +408,7 @@ def _refuse_own_repository(source: Source, repository: Repository) -> None:
         raise RefusedError(
             f"the source {printable(roots[0])} lies inside of the repository {repository.url}",
             code=Code.REPOSITORY_IN_SOURCE,
-            hint="Name what you want to protect; a repository is copied by replication, not by a backup of itself.",
+            hint="Name what you want to protect; a repository is not backed up into itself.",
         )
     if local and source.contains(local):
         raise RefusedError(

@@ -16,7 +16,7 @@ import attrs
 
 from safebackup.backup.rules import Rules
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
-from safebackup.findings import is_text, printable
+from safebackup.findings import AT_HOME, is_text, printable, starts_at_home
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -174,6 +174,8 @@ def _absolute(path: AnyPath) -> bytes:
         raise ConfigurationError(
             f"the path {path!r} holds a NUL byte, which no file name can", hint="Where does the path come from?"
         )
+    if starts_at_home(raw):
+        raise ConfigurationError(f"the path {path!r} begins with ~, which only a shell expands", hint=AT_HOME)
     if _URL.match(raw):
         raise ConfigurationError(
             f"{path!r} is a URL, and a source is a path on this machine",

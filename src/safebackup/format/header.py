@@ -168,7 +168,7 @@ def damaged(name: str, why: str) -> IntegrityError:
     return IntegrityError(
         f"{name} is damaged: {why}",
         code=Code.DAMAGED_OBJECT,
-        hint='Run verify(repository, level="full") to see which files it affects; restore the object from a replica.',
+        hint='verify(repository, level="full") tells which files it affects; bring the object back from a copy.',
     )
 
 

@@ -458,7 +458,7 @@ def _malformed(why: str) -> IntegrityError:
     return IntegrityError(
         f"the manifest is malformed: {why}",
         code=Code.DAMAGED_MANIFEST,
-        hint='Run verify(repository, level="full"); restore another snapshot, or from a replica.',
+        hint='Run verify(repository, level="full"); restore another snapshot, or from a copy of the repository.',
     )
 
 

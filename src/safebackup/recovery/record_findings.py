@@ -22,7 +22,7 @@ def gaps(history: History) -> Iterator[Finding]:
             code=Code.BROKEN_HISTORY,
             severity=Severity.ERROR,
             what=f"{name} was published, was not removed by plan, and is not there",
-            action="Somebody or something deleted it: bring it back from a replica.",
+            action="Somebody or something deleted it: bring it back from a copy of the repository.",
             subject=name,
         )
     for name in sorted(history.missing):
@@ -30,7 +30,7 @@ def gaps(history: History) -> Iterator[Finding]:
             code=Code.BROKEN_HISTORY,
             severity=Severity.ERROR,
             what=f"{name} is named by later records of the journal and is not there",
-            action="Somebody or something deleted it: compare with a replica.",
+            action="Somebody or something deleted it: compare with a copy of the repository.",
             subject=name,
         )
 
@@ -59,7 +59,7 @@ def differing_copies(history: History) -> Iterator[Finding]:
                 code=Code.DAMAGED_OBJECT,
                 severity=Severity.ERROR,
                 what=f"{name} has another copy of {wrong[0]} than the object itself; {len(wrong)} copies differ",
-                action="Somebody who has the key wrote it: do not trust this repository; use a replica.",
+                action="Somebody who has the key wrote it: do not trust this repository; use a copy of the repository.",
                 subject=name,
             )
 

@@ -18,7 +18,7 @@ import attrs
 
 from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, RefusedError
 from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
-from safebackup.findings import Finding, Severity, printable
+from safebackup.findings import AT_HOME, Finding, Severity, printable, starts_at_home
 from safebackup.format.manifest import Entry, EntryKind, Segment, path_key
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.sealing import Buffer
@@ -36,6 +36,7 @@ from safebackup.recovery.placing import (
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
+from safebackup.repository.selecting import not_in_snapshot, path_in_snapshot
 from safebackup.repository.writing import worker_count
 
 WINDOW_ENTRIES = 4096
@@ -154,6 +155,10 @@ def _target_path(to: AnyPath) -> bytes:
             code=Code.BAD_URL,
             hint="Restore to a folder, then copy it where it is needed.",
         )
+    if starts_at_home(path):
+        raise ConfigurationError(
+            f"the target {printable(path)} begins with ~, which only a shell expands", hint=AT_HOME
+        )
     if not path or b"\0" in path:
         raise ConfigurationError("the target is no path", code=Code.BAD_ARGUMENT, hint="Name a new folder.")
     return os.path.abspath(path)
@@ -214,7 +219,7 @@ class _Selection:
     def _resolve(self, snapshot: Snapshot, paths: Iterable[AnyPath]) -> list[bytes]:
         if not isinstance(paths, Iterable):
             raise ConfigurationError(f"paths={paths!r} is no list of paths", hint='For example paths=["etc/hosts"].')
-        wanted = sorted({_as_path(path, "one of paths").strip(b"/") for path in paths}, key=path_key)
+        wanted = sorted({path_in_snapshot(path) for path in paths}, key=path_key)
         if not wanted:
             raise ConfigurationError("paths is empty: nothing was selected", hint="Leave it out to restore everything.")
         chosen: list[bytes] = []
@@ -224,11 +229,7 @@ class _Selection:
             if chosen and path_key(path).startswith(path_key(chosen[-1]) + b"\0"):
                 continue
             if self._manifests.find(self._tree, path) is None:
-                raise NotFoundError(
-                    f"{printable(path)} is not in snapshot {snapshot.id[:12]}",
-                    code=Code.NO_PATH,
-                    hint="Paths are relative to the snapshot's root: list them with snapshot.walk().",
-                )
+                raise not_in_snapshot(path, snapshot.id, snapshot.body)
             chosen.append(path)
         for path in chosen:
             for parent in _parents(path):
@@ -594,6 +595,6 @@ def _not_restored(entry: Entry, problem: IntegrityError) -> Finding:
         code=Code.PATH_NOT_RESTORED,
         severity=Severity.ERROR,
         what=f'"{subject}" was not restored: {problem.message} ({problem.code})',
-        action="Restore it from an earlier snapshot or from a replica; verify this repository in full.",
+        action="Restore it from an earlier snapshot or from a copy of the repository; verify this repository in full.",
         subject=subject,
     )

@@ -321,7 +321,7 @@ class _Verification:
                         Code.MISSING_OBJECT,
                         Severity.ERROR,
                         f"{row.name} is named by an index and is not there",
-                        "Bring it back from a replica.",
+                        "Bring it back from a copy of the repository.",
                         row.name,
                     )
                 elif found != row.size_bytes:
@@ -330,7 +330,7 @@ class _Verification:
                         Code.WRONG_SIZE,
                         Severity.ERROR,
                         f"{row.name} has {found} bytes where its index says {row.size_bytes}",
-                        "Bring it back from a replica.",
+                        "Bring it back from a copy of the repository.",
                         row.name,
                     )
 
@@ -531,7 +531,7 @@ class _Verification:
             Code.INDEX_MISMATCH,
             Severity.ERROR,
             f"{name} lacks {len(wrong)} of the {len(promised)} chunks that an index says it holds",
-            "Bring the pack back from a replica.",
+            "Bring the pack back from a copy of the repository.",
             name,
         )
 
@@ -558,7 +558,7 @@ class _Verification:
                     Code.MISSING_CHUNK,
                     Severity.ERROR,
                     f"snapshot {name.partition('/')[2][:12]} cannot restore {total} files: {', '.join(paths)}{more}",
-                    "Restore them from another snapshot or from a replica; make a new backup, which stores them again.",
+                    "Restore them from another snapshot or a copy of the repository; a new backup stores them again.",
                     name,
                 )
 
@@ -592,10 +592,16 @@ class _Verification:
     def _statement(self) -> str:
         count = len(self.chosen)
         scope = f"{count} snapshot" + ("" if count == 1 else "s")
+        if self.failed:
+            lost = f"{len(self.affected)} of {scope} cannot be restored whole" if self.affected else "none needs it"
+            return f"Damage was found: {lost}. {self.packs_read} of {self.packs_total} packs were read."
+        if not self.chosen:
+            return "There is no snapshot to verify; what is there was read."
         if self.level is Level.STRUCTURE:
             return f"Every record, index and manifest of {scope} was read; of {self.packs_total} packs only the size."
         if self.level is Level.FULL or self.packs_read == self.packs_total:
-            return f"Every byte of {scope} in {self.packs_read} packs was read, decoded and hashed."
+            packs = f"{self.packs_read} pack" + ("" if self.packs_read == 1 else "s")
+            return f"Every byte of {scope} in {packs} was read, decoded and hashed."
         if not self.packs_read:
             return f"There are no packs of {scope}; structure alone was read."
         power = self.packs_read / self.packs_total

@@ -23,7 +23,7 @@ from safebackup.errors import (
     NotFoundError,
     SafeBackupError,
 )
-from safebackup.findings import printable
+from safebackup.findings import AT_HOME, printable, starts_at_home
 from safebackup.format.header import KeyClass, Kind, parse_header
 from safebackup.format.keyslots import SCRYPT_COST, unwrap_secrets, wrap_secrets, wrapping_key
 from safebackup.format.objects import Identity, StoredObject, build_record, read_record
@@ -99,7 +99,10 @@ class Passphrase:
 def _absolute(path: object) -> str:
     if not isinstance(path, str | os.PathLike):
         raise ConfigurationError(f"{path!r} is no path of a key file", code=Code.KEY_FILE_BAD, hint="Name the file.")
-    return os.path.abspath(os.fspath(path))
+    text = os.fspath(path)
+    if not text or starts_at_home(os.fsencode(text)):
+        raise ConfigurationError(f"{text!r} is no path of a key file", code=Code.KEY_FILE_BAD, hint=AT_HOME)
+    return os.path.abspath(text)
 
 
 @attrs.frozen
@@ -115,19 +118,26 @@ class KeyFile:
         Raises:
             ConfigurationError: something is there already; it is unchanged.
         """
+        key = cls(os.fspath(path))
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(key.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
             raise ConfigurationError(
                 f"{path} is there already",
                 code=Code.KEY_FILE_BAD,
                 hint="Use it: KeyFile(path). A key that repositories were sealed with must never be overwritten.",
             ) from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"the key file {path} cannot be made: {error.strerror}",
+                code=Code.KEY_FILE_BAD,
+                hint="Make its folder first, and choose one that the user who runs this may write to.",
+            ) from error
         with os.fdopen(handle, "wb") as file:
             file.write(os.urandom(KEY_FILE_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        return cls(os.fspath(path))
+        return key
 
     @property
     def method(self) -> str:
@@ -141,7 +151,7 @@ class KeyFile:
             raise ConfigurationError(
                 f"the key file {self.path} has {len(content)} bytes where at least {KEY_FILE_BYTES} are needed",
                 code=Code.KEY_FILE_BAD,
-                hint=f"Make a new one with KeyFile.create({self.path!r}), or find the right file.",
+                hint="Find the right file, or its copy. A new key opens nothing that another one sealed.",
             )
         return content
 
@@ -164,6 +174,10 @@ def require_key(key: object) -> Key | None:
 
 
 def _read_secret_file(path: str, what: str) -> bytes:
+    if starts_at_home(os.fsencode(path)):
+        raise ConfigurationError(
+            f"the {what} {path} begins with ~, which only a shell expands", code=Code.KEY_FILE_BAD, hint=AT_HOME
+        )
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -172,7 +186,8 @@ def _read_secret_file(path: str, what: str) -> bytes:
         raise NotFoundError(
             f"the {what} {path} does not exist",
             code=Code.KEY_FILE_MISSING,
-            hint="Check the path, and whether its disk is mounted; a key that is lost cannot be replaced.",
+            hint="Check the path, and whether its disk is mounted; a key that is lost cannot be replaced. "
+            "For a new repository: KeyFile.create(path).",
         ) from error
     except OSError as error:
         raise AccessError(
@@ -287,9 +302,13 @@ def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str)
 
 
 def _no_slot_opens(key: Key, slots: Mapping[str, KeySlot], problems: Mapping[str, SafeBackupError]) -> str:
-    methods = ", ".join(sorted({slot.method for slot in slots.values()})) or "none"
-    damaged = f"; {len(problems)} more could not be read ({next(iter(problems.values())).message})" if problems else ""
-    return f"this {key.method} key opens none of the {len(slots)} key slots (methods: {methods}){damaged}"
+    sealed_with = {"a passphrase" if slot.method == "scrypt" else "a key file" for slot in slots.values()}
+    methods = ", ".join(sorted(sealed_with)) or "nothing that is left"
+    damaged = (
+        f"; {len(problems)} key slots could not be read ({next(iter(problems.values())).message})" if problems else ""
+    )
+    mine = "passphrase" if key.method == "scrypt" else "key file"
+    return f"this {mine} does not open the repository; it was sealed with: {methods}{damaged}"
 
 
 def keyring_of(secrets: Secrets) -> Keyring:

@@ -69,7 +69,7 @@ class ChunkReader:
         raise IntegrityError(
             f"{kind.name.partition('_')[0].lower()} chunk {chunk_id.hex()} is not in this repository",
             code=Code.MISSING_CHUNK,
-            hint='Run verify(repository, level="structure") to see which files it affects; then use a replica.',
+            hint='verify(repository, level="structure") tells which files it affects; bring it back from a copy.',
         ) from next(iter(tried.values()), None)
 
     def read_metadata(self, chunk_id: bytes, chunk_bytes: int) -> Buffer:

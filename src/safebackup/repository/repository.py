@@ -10,11 +10,18 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, NotFoundError, StorageError
+from safebackup.errors import (
+    Code,
+    ConfigurationError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    StorageError,
+)
 from safebackup.events import logger
-from safebackup.findings import printable
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
-from safebackup.format.header import FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
+from safebackup.format.header import FOLDER, FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
 from safebackup.format.manifest import Entry
 from safebackup.format.objects import Identity, StoredObject, build_record
 from safebackup.format.records import Configuration, SnapshotBody
@@ -28,6 +35,7 @@ from safebackup.repository.keys import NO_KEYS, Key, build_slot, keyring_of, new
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
 from safebackup.repository.runtime import SOFTWARE, Runtime
+from safebackup.repository.selecting import not_in_snapshot, path_in_snapshot
 from safebackup.repository.standings import Standing, judge
 from safebackup.storage import AppendStore, open_store
 
@@ -64,6 +72,8 @@ class Repository:
             ConfigurationError: the URL or the key is none.
         """
         key = require_key(key)
+        if key is not None:
+            key.material()  # a key that cannot be read leaves nothing behind
         store = open_store(url, create=True, storage_options=storage_options)
         return found(store, key=key, runtime=runtime or Runtime())
 
@@ -131,15 +141,25 @@ class Repository:
         text: object = id
         if not isinstance(text, str) or not text:
             raise ConfigurationError(f"{id!r} is no snapshot id", hint='Give the beginning of an id, or "latest".')
-        snapshots = self.snapshots(source=source)
-        found = snapshots[-1:] if id == "latest" else [one for one in snapshots if one.id.startswith(id)]
+        every = self.snapshots()
+        snapshots = [one for one in every if source is None or one.source == source]
+        found = snapshots[-1:] if id == "latest" else [one for one in snapshots if one.id.startswith(id.lower())]
         if len(found) == 1:
             return found[0]
-        newest = ", ".join(one.id[:12] for one in snapshots[-5:]) or "none"
+        if not every:
+            raise NotFoundError(
+                f"there is no snapshot in {self.url} yet", code=Code.NO_SNAPSHOT, hint="Make one with back_up(…)."
+            )
+        if not snapshots:
+            raise NotFoundError(
+                f"there is no snapshot of a source {source!r} in {self.url}",
+                code=Code.NO_SNAPSHOT,
+                hint=f"The sources there are: {', '.join(sorted({repr(one.source) for one in every}))}.",
+            )
         raise NotFoundError(
             f"{len(found)} of {len(snapshots)} snapshots in {self.url} match {id!r}",
             code=Code.NO_SNAPSHOT,
-            hint=f"The newest are: {newest}.",
+            hint=f"The newest, newest first: {', '.join(one.id[:12] for one in snapshots[:-6:-1])}.",
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -199,13 +219,9 @@ class Snapshot:
             IntegrityError: a piece of its manifest is damaged.
         """
         manifests = Manifests(self.require_repository().reader())
-        below = os.fsencode(path).strip(b"/") if path is not None else None
+        below = path_in_snapshot(path) if path is not None else None
         if below and manifests.find(self.body.manifest, below) is None:
-            raise NotFoundError(
-                f"{printable(below)} is not in snapshot {self.id[:12]}",
-                code=Code.NO_PATH,
-                hint="Paths are relative to the snapshot's root: walk() lists them all.",
-            )
+            raise not_in_snapshot(below, self.id, self.body)
         for _, entries in manifests.segments(self.body.manifest, below=below):
             yield from entries
 
@@ -225,6 +241,7 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
         pass
     else:
         raise _exists(store, there.repository)
+    _refuse_other_things(store)
     repository = runtime.random(16)
     configuration, slot = _first_objects(repository, key, runtime)
     if slot is not None:
@@ -236,6 +253,16 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
         raise _exists(store, other)
     store.put_new(configuration.name, configuration.data)
     return attach(store, key=key, runtime=runtime)
+
+
+def _refuse_other_things(store: AppendStore) -> None:
+    others = [info.name for info in store.list("") if info.name.partition("/")[0] not in FOLDER.values()]
+    if others:
+        raise RefusedError(
+            f"{store.url} holds {len(others)} other things, such as {others[0]!r}",
+            code=Code.TARGET_NOT_EMPTY,
+            hint="Name a new or an empty folder for the repository.",
+        )
 
 
 def _first_objects(repository: bytes, key: Key | None, runtime: Runtime) -> tuple[StoredObject, StoredObject | None]:

@@ -67,6 +67,6 @@ def require_range(name: str, start: int, length: int | None, size: int) -> int:
         raise IntegrityError(
             f"{name} has {size} bytes, and an object at most {OBJECT_BYTES_MAX}",
             code=Code.DAMAGED_OBJECT,
-            hint="Nothing of it was read. Somebody else wrote it: bring the object back from a replica, or remove it.",
+            hint="Nothing of it was read. Somebody else wrote it: bring the object back from a copy, or remove it.",
         )
     return end
