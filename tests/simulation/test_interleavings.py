@@ -94,14 +94,20 @@ SLEPT: Stages = [("writer", "put_new snapshots/"), ("deleter", 1000), ("writer",
 
 
 def is_legal(error: BaseException | None) -> bool:
-    """Whether a process may end so beside others: a writer that was declared dead has to say so."""
+    """Whether a process may end so beside others.
+
+    A writer that was declared dead has to say so. A deleter that listed a snapshot just before another removed it
+    cannot read it any more and refuses, having deleted nothing; the next one, at the end, has to succeed.
+    """
+    if isinstance(error, RefusedToDeleteError):
+        return True
     return error is None or (isinstance(error, ConflictError) and error.code is Code.RUN_DECLARED_DEAD)
 
 
 def attempt(process: Process, store: DeleteStore) -> None:
     try:
         process(store)
-    except ConflictError as error:
+    except (ConflictError, RefusedToDeleteError) as error:
         if not is_legal(error):
             raise
 
