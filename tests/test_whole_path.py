@@ -10,9 +10,13 @@ import pytest
 from fsspec.callbacks import Callback
 
 from safebackup import KeyFile, Passphrase, Repository, SafeBackupError, Snapshot, back_up, restore, verify
-from safebackup.errors import Code, ConfigurationError
+from safebackup.errors import Code, ConfigurationError, StorageError
 from safebackup.events import Event, ObjectStored, RunFinished, RunStarted
 from safebackup.repository import Standing
+from safebackup.repository.repository import attach, found
+from safebackup.repository.runtime import Runtime
+from safebackup.storage import open_store
+from tests.faults import RecordingStore
 
 
 @pytest.fixture
@@ -162,3 +166,48 @@ def test_a_snapshot_travels_without_its_repository(source: Path, repository: Rep
 def test_a_repository_is_never_pickled(repository: Repository) -> None:
     with pytest.raises(ConfigurationError, match="holds keys"):
         pickle.dumps(repository)
+
+
+def test_an_observer_that_fails_breaks_nothing(source: Path, repository: Repository) -> None:
+    (source / "large").write_bytes(bytes(range(256)) * 200_000)
+    (source / "large again").write_bytes(bytes(range(256)) * 200_000)
+
+    def fail(event: Event) -> None:
+        raise OSError(28, f"no space left for the log of {event}")
+
+    report = back_up(source, into=repository, observer=fail)
+
+    assert (report.complete, report.findings_total) == (True, 0)
+    assert verify(repository, level="full").passed
+
+
+class FullDisk(RecordingStore):
+    """Takes nothing new."""
+
+    def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        raise StorageError(f"no space left for {name}, {len(data)} bytes", code=Code.STORE_FULL)
+
+
+def test_a_verification_that_cannot_be_recorded_still_reports(source: Path, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "full", create=True)
+    back_up(source, into=found(store, key=None, runtime=Runtime()))
+
+    report = verify(attach(FullDisk(store), key=None, runtime=Runtime()), level="full")
+
+    assert report.passed
+    assert [finding.code for finding in report.findings] == [Code.STORE_FULL]
+
+
+@pytest.mark.parametrize("folder", ["deaths", "dooms", "config", "snapshots", "journal"])
+def test_a_note_that_somebody_left_in_the_repository_keeps_nobody_from_work(
+    folder: str, source: Path, repository: Repository, tmp_path: Path
+) -> None:
+    back_up(source, into=repository)
+    home = tmp_path / "repository" / folder
+    home.mkdir(exist_ok=True)
+    (home / "notes.txt").write_text("do not delete")
+
+    reopened = Repository.open(tmp_path / "repository", key=KeyFile(tmp_path / "key"))
+
+    assert back_up(source, into=reopened).complete
+    assert restore(reopened.snapshot(), tmp_path / "out").complete

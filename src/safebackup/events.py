@@ -94,7 +94,10 @@ class NoProgress:
 
 
 def logged(observer: Observer = ignore) -> Observer:
-    """An observer that logs each event under `safebackup` and hands it on to `observer`."""
+    """An observer that logs each event under `safebackup` and hands it on to `observer`, from whichever thread.
+
+    What goes wrong in `observer` is logged and goes no further: who watches a backup must not break it.
+    """
 
     def observe(event: Event) -> None:
         level = logging.DEBUG
@@ -104,6 +107,9 @@ def logged(observer: Observer = ignore) -> Observer:
             level = logging.INFO if event.finding.severity is Severity.INFO else logging.WARNING
         if logger.isEnabledFor(level):
             logger.log(level, "%s", event, extra={"run": event.run})
-        observer(event)
+        try:
+            observer(event)
+        except Exception:
+            logger.exception("the observer failed on %s", type(event).__name__, extra={"run": event.run})
 
     return observe

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import attrs
 
 from safebackup.backup.metadata import Owners
-from safebackup.errors import IntegrityError
+from safebackup.errors import ConfigurationError, IntegrityError
 from safebackup.format.manifest import (
     SEGMENT_BYTES_MAX,
     Entry,
@@ -36,6 +36,8 @@ class KnownSegment:
 
     ref: NodeRef
     evidence_ref: NodeRef
+    users: list[tuple[int, bytes]]
+    groups: list[tuple[int, bytes]]
     entries: list[Entry]
     ctimes: list[int | bytes]
     inodes: list[int]
@@ -115,11 +117,15 @@ class Previous:
                     yield KnownSegment(
                         ref,
                         evidence_ref,
+                        segment.users,
+                        segment.groups,
                         segment.entries,
                         evidence.ctimes,
                         evidence.inodes,
                         frozenset(evidence.young),
                     )
+        except ConfigurationError:
+            raise
         except (IntegrityError, ValueError) as problem:
             found = problem if isinstance(problem, IntegrityError) else IntegrityError(f"the evidence tree: {problem}")
             self.problems.append(found)
@@ -196,7 +202,7 @@ class ManifestBuilder:
         size = sum(entry.size for entry in segment.entries)
         known = segment.repeats
         whole = known is not None and len(known.entries) == len(segment.entries)
-        if known is not None and whole and known.ref.chunk not in self._lost:
+        if known is not None and whole and known.ref.chunk not in self._lost and self._same_names(known):
             chunk, length = known.ref.chunk, known.ref.chunk_bytes
         else:
             chunk, length = self._put(self._encoded(segment))
@@ -206,6 +212,11 @@ class ManifestBuilder:
         else:
             chunk, length = self._put(encode(EvidenceSegment(segment.ctimes, segment.inodes, segment.young)))
         self._evidence.add(NodeRef(first, len(segment.entries), 0, chunk, length))
+
+    def _same_names(self, known: KnownSegment) -> bool:
+        return all(self._owners.user(uid) == name for uid, name in known.users) and all(
+            self._owners.group(gid) == name for gid, name in known.groups
+        )
 
     def _put(self, data: bytes) -> tuple[bytes, int]:
         return self._writer.put_metadata(data), len(data)

@@ -13,6 +13,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import attrs
 
@@ -22,7 +23,7 @@ from safebackup.backup.reading import GONE, BecameLargeError, open_file, read_wh
 from safebackup.backup.scanning import Found
 from safebackup.backup.source import Evidence
 from safebackup.clock import Clock
-from safebackup.errors import Code
+from safebackup.errors import Code, InternalError
 from safebackup.events import Progress
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.chunking import Chunker
@@ -30,6 +31,7 @@ from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_cont
 from safebackup.format.pack import EncodedFrame
 from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
 
+T = TypeVar("T")
 YOUNG_NANOSECONDS = 2_000_000_000
 _QUEUE_MAX = 2048
 _WINDOW_BYTES = 8 << 20
@@ -58,6 +60,21 @@ class Counts:
     files_unchanged: int = 0
     content_bytes: int = 0
     read_bytes: int = 0
+
+
+class _ReadFailedError(Exception):
+    """The system could not read the file; every other error on the way is not the file's."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _asked(call: Callable[..., T], *arguments: object) -> T:
+    try:
+        return call(*arguments)
+    except OSError as error:
+        raise _ReadFailedError(error) from error
 
 
 @attrs.define(eq=False)
@@ -161,7 +178,8 @@ class Pipeline:
         while self._jobs:
             self._harvest()
         self._drain()
-        assert not self._queue
+        if self._queue:
+            raise InternalError(f"{len(self._queue)} paths were found and not settled")
 
     def _is_unchanged(self, item: _Item) -> bool:
         known, status = item.known, item.found.status
@@ -302,21 +320,21 @@ class Pipeline:
             return
         try:
             self._read_large(item, handle)
-        except OSError as error:
-            self._drop(item, error)
+        except _ReadFailedError as failed:
+            self._drop(item, failed.error)
         finally:
             os.close(handle)
 
     def _read_large(self, item: _Item, handle: int) -> None:
         expected = item.found.status
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.ENXIO, "it is no regular file any more")
+        if not stat.S_ISREG(_asked(os.fstat, handle).st_mode):
+            raise _ReadFailedError(OSError(errno.ENXIO, "it is no regular file any more"))
         tries = 0
         while True:
             tries += 1
             item.reading = reading = _LargeRead()
             size = self._read_extents(item, reading, handle, expected)
-            status = os.fstat(handle)
+            status = _asked(os.fstat, handle)
             same = size == status.st_size and unchanged(expected, status)
             if same or tries == _LARGE_TRIES:
                 item.torn = not same
@@ -360,7 +378,9 @@ class Pipeline:
         while True:
             room = min(_WINDOW_BYTES - window.filled, length - total)
             into = window.view[window.filled : window.filled + room]
-            got = os.preadv(handle, [into], offset + total) if room else 0
+            got = _asked(os.preadv, handle, [into], offset + total) if room else 0
+            if not room and total < length:
+                raise InternalError("a file is cut into larger pieces than fit into memory at once")
             total += got
             window.filled += got
             last = got == 0 or total == length

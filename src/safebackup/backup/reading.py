@@ -16,7 +16,7 @@ from safebackup.backup.metadata import open_path, read_xattrs
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOATIME", 0)
 _TRIES = 3
-GONE = (errno.ENOENT, errno.ESTALE, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
+GONE = (errno.ENOENT,)  # what became something else is missing, not gone
 
 
 class BecameLargeError(Exception):

@@ -7,6 +7,7 @@ key epoch and where its table lies. Everything else is sealed.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from enum import IntEnum, StrEnum
 
@@ -26,6 +27,7 @@ FRAME_BYTES_MAX = 16 << 20
 OBJECT_BYTES_MAX = 256 << 20  # what stores bring in one read, too
 TABLE_BYTES_MAX = 32 << 20
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LAYOUT = struct.Struct(">8sBBBBHHI4x16s32sQQ")
 
 
@@ -179,6 +181,11 @@ def object_name(kind: Kind, digest: str, *, tier: int = 0) -> str:
     if kind in _TIERED:
         return f"{FOLDER[kind]}/{tier}/{digest}"
     return f"{FOLDER[kind]}/{digest}"
+
+
+def is_object_name(name: str) -> bool:
+    """Whether this can be the name of an object of safebackup: one of its folders, and a digest at the end."""
+    return name.partition("/")[0] in FOLDER.values() and bool(_DIGEST.fullmatch(name.rpartition("/")[2]))
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from safebackup.errors import Code
 from safebackup.findings import Finding, Severity
-from safebackup.format.header import FOLDER
+from safebackup.format.header import is_object_name
 from safebackup.repository.history import History
 from safebackup.storage import ObjectInfo
-
-_OWN_FOLDERS = frozenset(FOLDER.values())
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def gaps(history: History) -> Iterator[Finding]:
@@ -64,15 +60,10 @@ def differing_copies(history: History) -> Iterator[Finding]:
             )
 
 
-def is_own_name(name: str) -> bool:
-    """Whether this can be the name of an object of safebackup."""
-    return name.partition("/")[0] in _OWN_FOLDERS and bool(_DIGEST.fullmatch(name.rpartition("/")[2]))
-
-
 def strangers(objects: Iterable[ObjectInfo]) -> Iterator[Finding]:
     """Objects that are nothing of safebackup's."""
     for info in objects:
-        if not is_own_name(info.name):
+        if not is_object_name(info.name):
             yield Finding(
                 code=Code.UNKNOWN_OBJECT,
                 severity=Severity.INFO,

@@ -20,7 +20,7 @@ import msgspec
 from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, SafeBackupError, StorageError
 from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
 from safebackup.findings import Finding, Severity, printable
-from safebackup.format.header import FOLDER, Kind, require_digest
+from safebackup.format.header import FOLDER, Kind, is_object_name, require_digest
 from safebackup.format.manifest import (
     Entry,
     EntryKind,
@@ -35,7 +35,7 @@ from safebackup.format.manifest import (
 from safebackup.format.objects import decode
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.records import JournalBody, SnapshotBody
-from safebackup.recovery.record_findings import differing_copies, gaps, is_own_name, strangers, void_snapshots
+from safebackup.recovery.record_findings import differing_copies, gaps, strangers, void_snapshots
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.committing import journal_body, write_journal
 from safebackup.repository.history import VERIFICATION, History, read_history
@@ -136,7 +136,10 @@ def verify(
     work = _perform(begin, repository)
     report = work.finish(clock.monotonic() - began)
     if record:
-        write_journal(repository, _journal(repository, work, report, started))
+        try:
+            write_journal(repository, _journal(repository, work, report, started))
+        except SafeBackupError as problem:
+            report = attrs.evolve(report, findings=(*report.findings, _unrecorded(problem)))
     observer(
         RunFinished(
             run=run.hex(), verb="verify", outcome="passed" if report.passed else "damaged", seconds=report.seconds
@@ -155,6 +158,15 @@ def _perform(begin: Callable[[], _Verification], repository: Repository) -> _Ver
         work.perform()
         if not work.failed or tries == _TRIES or _deletions(repository) == before:
             return work
+
+
+def _unrecorded(problem: SafeBackupError) -> Finding:
+    return Finding(
+        code=problem.code,
+        severity=Severity.WARNING,
+        what=f"the result could not be recorded in the journal: {problem.message}",
+        action="Mend the store, then verify again, so that later backups know of it.",
+    )
 
 
 def _deletions(repository: Repository) -> set[str]:
@@ -189,6 +201,7 @@ def _journal(repository: Repository, work: _Verification, report: VerifyReport, 
         facts={
             "level": str(report.level),
             "findings": report.findings_total,
+            "whole": work.whole,
             "packs_read": report.packs_read,
             "packs_total": report.packs_total,
             "slice": work.slice if report.level is Level.SAMPLE else -1,
@@ -280,7 +293,7 @@ class _Verification:
             self._take(finding)
         if self.whole and self.level is Level.FULL:
             for info in objects:
-                if is_own_name(info.name) and not info.name.startswith(_PACK_FOLDERS):
+                if is_object_name(info.name) and not info.name.startswith(_PACK_FOLDERS):
                     self._check_digest(info)
 
     def _check_digest(self, info: ObjectInfo) -> None:
@@ -350,6 +363,8 @@ class _Verification:
                 entries += ref.entries
                 content_bytes += ref.content_bytes
                 files += self._check_segment(ref, evidence_ref, checker)
+        except ConfigurationError:
+            raise  # it cannot be judged with this key or this release
         except (IntegrityError, ValueError, NotFoundError) as problem:
             self.affected.add(name)
             message = problem.message if isinstance(problem, SafeBackupError) else str(problem)
@@ -449,7 +464,7 @@ class _Verification:
             name
             for name in sorted(self._sizes)
             if name.startswith(_PACK_FOLDERS)
-            and is_own_name(name)
+            and is_object_name(name)
             and name not in doomed
             and (self.whole or name in self._needed_packs)
         ]
@@ -470,6 +485,7 @@ class _Verification:
             (body.started, part)
             for body in self.history.journal.values()
             if body.kind == VERIFICATION and body.facts.get("level") == str(Level.SAMPLE)
+            if body.facts.get("whole") == self.whole
             if isinstance(part := body.facts.get("slice"), int) and 0 <= part < SLICES
         ]
         if not taken:
@@ -507,7 +523,7 @@ class _Verification:
         """The chunks of a damaged pack that still decode to their ids."""
         try:
             data = self.repository.store.get(name)
-        except NotFoundError:
+        except (IntegrityError, NotFoundError):
             return {}
         kind = kind_of_pack(name)
         places = list(self._all_indexed(name))
@@ -515,6 +531,8 @@ class _Verification:
 
     def _all_indexed(self, name: str) -> Iterator[tuple[bytes, ChunkPlace]]:
         for loaded in self.reader.index.visible.values():
+            if loaded.name in self.reader.index.problems:
+                continue
             for chunk_id, place in self.reader.index.entries(loaded):
                 if place.pack == name:
                     yield chunk_id, place

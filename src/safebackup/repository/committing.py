@@ -15,7 +15,7 @@ import attrs
 
 from safebackup.errors import Code, ConflictError, IntegrityError, StorageError
 from safebackup.events import ChunksRescued, Observer, ignore
-from safebackup.format.header import Kind
+from safebackup.format.header import Kind, is_object_name
 from safebackup.format.objects import StoredObject, build_record, read_record
 from safebackup.format.records import (
     DeathBody,
@@ -64,6 +64,7 @@ class Run:
     started: int
     start_dooms: frozenset[str]
     start_suspects: frozenset[str]
+    start_deaths: frozenset[str]
     heads: tuple[str, ...]  # of the journal, for what this run writes
 
     @classmethod
@@ -86,6 +87,7 @@ class Run:
             started=repository.runtime.clock.now(),
             start_dooms=index.dooms,
             start_suspects=history.damaged_packs,
+            start_deaths=frozenset(history.deaths) | frozenset(history.problems),
             heads=history.heads,
         )
 
@@ -145,7 +147,7 @@ def _secure(run: Run, writer: Writer, trees: Trees, parent: SnapshotBody | None,
         )
         writer.put(_record(run, Kind.INTENT, intent))
         run.index.refresh_dooms()
-        seen = run.index.dooms
+        seen, suspected = run.index.dooms, frozenset(run.index.suspects)
         if settled and seen == run.start_dooms and run.index.suspects <= run.start_suspects:
             return
         try:
@@ -154,7 +156,7 @@ def _secure(run: Run, writer: Writer, trees: Trees, parent: SnapshotBody | None,
         except IntegrityError as problem:
             # A piece of the parent's manifest that was to be used again; its pack is suspect now.
             raise ChunksLostError(frozenset()) from problem
-        if not lost and run.index.dooms == seen:
+        if not lost and (run.index.dooms, frozenset(run.index.suspects)) == (seen, suspected):
             return  # a doom that came to light while looking was not held against what was looked up before it
         if lost:
             _rescue(run, writer, lost)
@@ -184,6 +186,9 @@ def _require_alive(run: Run) -> None:
     identity = run.repository.identity
     store = run.repository.store
     for info in store.list("deaths/"):
+        # What was there before the run began cannot speak of it.
+        if info.name in run.start_deaths or not is_object_name(info.name):
+            continue
         body = read_record(store.get(info.name), DeathBody, name=info.name, kind=Kind.DEATH, identity=identity)
         if body.run == run.id:
             raise ConflictError(

@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError
-from safebackup.format.header import Kind, parse_header
+from safebackup.format.header import Kind, is_object_name, parse_header
 from safebackup.format.objects import Identity, read_record
 from safebackup.format.records import Configuration
 from safebackup.repository.keys import NO_KEYS
@@ -57,6 +57,8 @@ def read_configurations(store: ReadStore) -> Configurations:
     records: dict[str, Configuration] = {}
     foundings: dict[str, bytes] = {}
     for info in store.list("config/"):
+        if not is_object_name(info.name):
+            continue  # nothing of ours; a verification reports it
         data = store.get(info.name)
         repository = parse_header(data, name=info.name).repository
         identity = Identity(repository, NO_KEYS)

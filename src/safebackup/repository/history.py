@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError, SafeBackupError
-from safebackup.format.header import Kind, damaged
+from safebackup.format.header import Kind, damaged, is_object_name
 from safebackup.format.objects import Identity, decode, read_record
 from safebackup.format.records import SEQUENCE_MAX, CatalogueBody, DeathBody, JournalBody, SnapshotBody
 from safebackup.repository.tiering import read_visible, tier_of
@@ -156,7 +156,7 @@ class _Records:
         """Bodies by name, decoded and as they were written; what could not be read is among the problems."""
         bodies: dict[str, T] = {}
         raw: dict[str, msgspec.Raw] = {}
-        for name in names:
+        for name in filter(is_object_name, names):
             try:
                 raw[name] = self._raw(name, kind)
                 bodies[name] = decode(bytes(raw[name]), shape, name=name)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError, SafeBackupError
-from safebackup.format.header import HEADER_BYTES, Kind, damaged, require_digest
+from safebackup.format.header import HEADER_BYTES, Kind, damaged, is_object_name, require_digest
 from safebackup.format.index import ENTRY_BYTES, Entry, IndexTable, find_in_block, unpack_block, unpack_entry
 from safebackup.format.objects import Identity, read_record, read_table
 from safebackup.format.pack import ChunkPlace
@@ -84,7 +84,7 @@ class ChunkIndex:
         """
         with self._lock:
             for info in self._store.list("dooms/"):
-                if info.name in self._dooms:
+                if info.name in self._dooms or not is_object_name(info.name):
                     continue
                 try:
                     data = self._store.get(info.name)

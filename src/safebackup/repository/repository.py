@@ -21,7 +21,7 @@ from safebackup.errors import (
 )
 from safebackup.events import logger
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
-from safebackup.format.header import FOLDER, FRAME_BYTES_MAX, Kind, digest_of, object_name, parse_header
+from safebackup.format.header import FOLDER, Kind, digest_of, object_name, parse_header
 from safebackup.format.manifest import Entry
 from safebackup.format.objects import Identity, StoredObject, build_record
 from safebackup.format.records import Configuration, SnapshotBody
@@ -107,7 +107,7 @@ class Repository:
         """Where its large files are cut."""
         founding = self.configurations.founding
         least, average, most = founding.chunk_bytes
-        sizes_fit = 256 <= least <= average <= most <= FRAME_BYTES_MAX and least <= 4 << 20
+        sizes_fit = 256 <= least <= average <= most <= CHUNK_BYTES_MAX
         if founding.chunker != FASTCDC or not sizes_fit or not 0 <= self.keyring.chunker_seed < 1 << 63:
             raise IntegrityError(
                 f"the chunker of {self.url} is {founding.chunker} at {founding.chunk_bytes} bytes",

@@ -157,6 +157,11 @@ class Writer:
         for kind in FULL_BYTES:
             self._close_pack(kind)
         self._settle(0)
+        if self._claims:
+            raise InternalError(
+                f"{len(self._claims)} chunks were promised and not stored",
+                hint="Nothing was published. Please report this; then run the backup again.",
+            )
         self.publish_index()
 
     def publish_index(self) -> None:
