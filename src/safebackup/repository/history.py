@@ -7,6 +7,7 @@ with few requests through catalogues, which hold copies of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TypeVar
 
 import attrs
@@ -43,6 +44,15 @@ class History:
     catalogues: Mapping[str, CatalogueBody]
     raw: Mapping[str, msgspec.Raw]  # snapshots and journal records as they were written
     problems: Mapping[str, SafeBackupError]
+
+    @cached_property
+    def mentions(self) -> Mapping[str, Mapping[str, JournalBody]]:
+        """For each snapshot the journal records that speak of it."""
+        found: dict[str, dict[str, JournalBody]] = {}
+        for key, body in self.journal.items():
+            for name in (*body.snapshots, *body.affected):
+                found.setdefault(name, {})[key] = body
+        return found
 
     @property
     def heads(self) -> tuple[str, ...]:

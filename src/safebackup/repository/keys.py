@@ -137,6 +137,12 @@ class KeyFile:
             file.write(os.urandom(KEY_FILE_BYTES))
             file.flush()
             os.fsync(file.fileno())
+        # A key that a power cut takes is lost with everything that it sealed, so its name is made durable too.
+        folder = os.open(os.path.dirname(key.path), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         return key
 
     @property

@@ -337,7 +337,7 @@ def attach(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Reposito
 
 def bind(repository: Repository, name: str, body: SnapshotBody, history: History) -> Snapshot:
     """A snapshot with its standing, as the journal tells it."""
-    judgement = judge(name, complete=body.complete, journal=history.journal)
+    judgement = judge(name, complete=body.complete, history=history)
     return Snapshot(
         id=name.partition("/")[2],
         source=body.source,

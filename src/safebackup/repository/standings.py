@@ -11,7 +11,7 @@ from enum import StrEnum
 import attrs
 
 from safebackup.format.records import JournalBody
-from safebackup.repository.history import DRILL, VERIFICATION
+from safebackup.repository.history import DRILL, VERIFICATION, History
 
 _LEVELS: Sequence[str] = ("structure", "sample", "full")
 
@@ -34,12 +34,14 @@ class Judgement:
     suspect: bool
 
 
-def judge(name: str, *, complete: bool, journal: Mapping[str, JournalBody]) -> Judgement:
+def judge(name: str, *, complete: bool, history: History) -> Judgement:
     """The standing of a snapshot.
 
     Damage found outweighs every record that is not later, and only a verification as deep takes it back.
     """
-    verifications = {key: body for key, body in journal.items() if body.kind == VERIFICATION}
+    journal = history.journal
+    mentions = history.mentions.get(name, {})
+    verifications = {key: body for key, body in mentions.items() if body.kind == VERIFICATION}
     damage = {key: body for key, body in verifications.items() if name in body.affected}
     passed = {key: body for key, body in verifications.items() if name in body.snapshots and _depth(body) >= 0}
     if damage:
@@ -50,7 +52,7 @@ def judge(name: str, *, complete: bool, journal: Mapping[str, JournalBody]) -> J
     level = _LEVELS[depth] if depth >= 0 else ""
     if not complete:
         return Judgement(Standing.INCOMPLETE, level, suspect=False)
-    if any(body.kind == DRILL and body.outcome == "proved" and name in body.snapshots for body in journal.values()):
+    if any(body.kind == DRILL and body.outcome == "proved" and name in body.snapshots for body in mentions.values()):
         return Judgement(Standing.PROVEN, level, suspect=False)
     return Judgement(Standing.VERIFIED if level else Standing.COMPLETE, level, suspect=False)
 
