@@ -27,6 +27,15 @@ RELEASED = {
         unsafe-path path-unreadable path-vanished path-torn metadata-unreadable empty-mount-point
         metadata-not-set device-not-made path-not-restored path-kept missing-object wrong-size broken-history
         manifest-mismatch index-mismatch unknown-object run-is-dead internal condemned-pack
+        bad-zone zone-data-missing bad-cron bad-schedule schedule-too-new never-fires dst-refused forbidden-window
+        command-failed command-not-found command-deadline
+        key-exists key-still-needed key-outdated keys-changed keys-contradict key-may-be-known no-key-slot
+        path-missing path-extra path-differs path-drifted not-compared nothing-compared one-and-the-same
+        socket-left-out
+        scratch-unsafe drill-differs drill-missing drill-extra drill-no-reference drill-check-failed
+        drill-check-not-done drill-cleanup
+        artifact-empty artifact-cut artifact-damaged artifact-part-missing artifact-unfinished artifact-mislabelled
+        artifact-unknown artifact-unreadable artifact-journal-missing artifact-journal-beside
     """,
 }
 

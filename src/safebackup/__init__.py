@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safebackup.version import VERSION
+
 if TYPE_CHECKING:
-    from safebackup.backup import BackupReport, Evidence, Source, back_up
+    from safebackup.backup import BackupReport, Evidence, SnapshotWriter, Source, back_up
+    from safebackup.comparing import TreeComparison, compare_trees
     from safebackup.errors import SafeBackupError
     from safebackup.recovery import RestoreReport, VerifyReport, restore, verify
     from safebackup.repository import KeyFile, Passphrase, Repository, Snapshot
@@ -22,9 +25,12 @@ _HOMES = {
     "RestoreReport": "recovery",
     "SafeBackupError": "errors",
     "Snapshot": "repository",
+    "SnapshotWriter": "backup",
     "Source": "backup",
+    "TreeComparison": "comparing",
     "VerifyReport": "recovery",
     "back_up": "backup",
+    "compare_trees": "comparing",
     "restore": "recovery",
     "verify": "recovery",
 }
@@ -38,14 +44,17 @@ __all__ = [  # the keys above, spelled out for type checkers
     "RestoreReport",
     "SafeBackupError",
     "Snapshot",
+    "SnapshotWriter",
     "Source",
+    "TreeComparison",
     "VerifyReport",
     "back_up",
+    "compare_trees",
     "restore",
     "verify",
 ]
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> object:

@@ -5,6 +5,7 @@
     ├── NotFoundError             (also LookupError)  name something that exists
     ├── ConflictError                                 someone else was first: look, then try again
     ├── StorageError              .retryable          the store or the disk failed: mend it, then try again
+    ├── CommandError                                  another program failed: read what it said, mend that
     ├── AccessError                                   wrong key or missing permission
     ├── IntegrityError                                bytes are not what was written: stop, use a copy of the repository
     ├── RefusedError                                  a safety rule said no: read it before overriding it
@@ -34,6 +35,15 @@ class Code(StrEnum):
     NAIVE_TIME = "naive-time"
     BAD_TIME = "bad-time"
     SLOW_CHUNKER = "slow-chunker"
+    # Schedules
+    BAD_ZONE = "bad-zone"
+    ZONE_DATA_MISSING = "zone-data-missing"
+    BAD_CRON = "bad-cron"
+    BAD_SCHEDULE = "bad-schedule"
+    SCHEDULE_TOO_NEW = "schedule-too-new"
+    NEVER_FIRES = "never-fires"
+    DST_REFUSED = "dst-refused"
+    FORBIDDEN_WINDOW = "forbidden-window"
     # Not there
     NO_REPOSITORY = "no-repository"
     NO_OBJECT = "no-object"
@@ -53,6 +63,13 @@ class Code(StrEnum):
     SHORT_READ = "short-read"
     # Keys
     WRONG_KEY = "wrong-key"
+    KEY_EXISTS = "key-exists"
+    KEY_STILL_NEEDED = "key-still-needed"
+    KEY_OUTDATED = "key-outdated"
+    KEYS_CHANGED = "keys-changed"
+    KEYS_CONTRADICT = "keys-contradict"
+    KEY_MAY_BE_KNOWN = "key-may-be-known"
+    NO_KEY_SLOT = "no-key-slot"
     # Bytes that are not what was written
     DAMAGED_OBJECT = "damaged-object"
     DAMAGED_MANIFEST = "damaged-manifest"
@@ -69,6 +86,7 @@ class Code(StrEnum):
     REFUSED = "refused"
     REPOSITORY_IN_SOURCE = "repository-in-source"
     UNSAFE_PATH = "unsafe-path"
+    SCRATCH_UNSAFE = "scratch-unsafe"
     # Findings of a backup
     PATH_UNREADABLE = "path-unreadable"
     PATH_VANISHED = "path-vanished"
@@ -89,6 +107,38 @@ class Code(StrEnum):
     UNKNOWN_OBJECT = "unknown-object"
     RUN_IS_DEAD = "run-is-dead"
     CONDEMNED_PACK = "condemned-pack"
+    # Other programs
+    COMMAND_FAILED = "command-failed"
+    COMMAND_NOT_FOUND = "command-not-found"
+    COMMAND_DEADLINE = "command-deadline"
+    # Findings of a comparison
+    PATH_MISSING = "path-missing"
+    PATH_EXTRA = "path-extra"
+    PATH_DIFFERS = "path-differs"
+    PATH_DRIFTED = "path-drifted"
+    NOT_COMPARED = "not-compared"
+    NOTHING_COMPARED = "nothing-compared"
+    ONE_AND_THE_SAME = "one-and-the-same"
+    SOCKET_LEFT_OUT = "socket-left-out"
+    # Findings of an artefact
+    ARTIFACT_EMPTY = "artifact-empty"
+    ARTIFACT_CUT = "artifact-cut"
+    ARTIFACT_DAMAGED = "artifact-damaged"
+    ARTIFACT_PART_MISSING = "artifact-part-missing"
+    ARTIFACT_UNFINISHED = "artifact-unfinished"
+    ARTIFACT_MISLABELLED = "artifact-mislabelled"
+    ARTIFACT_UNKNOWN = "artifact-unknown"
+    ARTIFACT_UNREADABLE = "artifact-unreadable"
+    ARTIFACT_JOURNAL_MISSING = "artifact-journal-missing"
+    ARTIFACT_JOURNAL_BESIDE = "artifact-journal-beside"
+    # Findings of a drill
+    DRILL_DIFFERS = "drill-differs"
+    DRILL_MISSING = "drill-missing"
+    DRILL_EXTRA = "drill-extra"
+    DRILL_NO_REFERENCE = "drill-no-reference"
+    DRILL_CHECK_FAILED = "drill-check-failed"
+    DRILL_CHECK_NOT_DONE = "drill-check-not-done"
+    DRILL_CLEANUP = "drill-cleanup"
     # A bug
     INTERNAL = "internal"
 
@@ -170,6 +220,12 @@ class StorageError(SafeBackupError):
                 hint="Check who runs this and what it may do there.",
             )
         return cls(f"{what}: {error}", retryable=error.errno in (errno.EINTR, errno.EAGAIN, errno.ETIMEDOUT))
+
+
+class CommandError(SafeBackupError):
+    """Another program could not be started, failed or took too long; what it wrote was not used."""
+
+    default_code = Code.COMMAND_FAILED
 
 
 class AccessError(SafeBackupError):

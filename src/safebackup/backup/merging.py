@@ -7,6 +7,7 @@ a segment in which nothing changed is not even encoded, its chunk is used again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import attrs
 
@@ -141,6 +142,23 @@ class _OpenSegment:
     # The parent's segment that all entries so far repeat from its beginning, and whether their evidence does too.
     repeats: KnownSegment | None = None
     evidence_repeats: bool = True
+
+
+class EntrySink(Protocol):
+    """Who takes finished entries from the pipeline."""
+
+    def add(
+        self,
+        entry: Entry,
+        *,
+        ctime: int | bytes,
+        inode: int,
+        young: bool,
+        known: Known | None,
+        same_evidence: bool,
+    ) -> None:
+        """The next entry; `known` if the parent has exactly it, `same_evidence` if the evidence for it too."""
+        ...
 
 
 class ManifestBuilder:

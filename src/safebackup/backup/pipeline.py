@@ -17,11 +17,12 @@ from typing import TypeVar
 
 import attrs
 
-from safebackup.backup.merging import Known, ManifestBuilder, Previous
+from safebackup.backup.merging import EntrySink, Known, Previous
 from safebackup.backup.metadata import HardLinks, data_extents, may_have_holes, read_target, read_xattrs
 from safebackup.backup.reading import GONE, BecameLargeError, open_file, read_whole, unchanged
 from safebackup.backup.scanning import Found
 from safebackup.backup.source import Evidence
+from safebackup.backup.streams import Fill
 from safebackup.clock import Clock
 from safebackup.errors import Code, InternalError
 from safebackup.events import Progress
@@ -32,11 +33,13 @@ from safebackup.format.pack import EncodedFrame
 from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
 
 T = TypeVar("T")
+_Read = Callable[[memoryview, int], int]  # into the view, from this offset on; how many bytes, 0 at the end
 YOUNG_NANOSECONDS = 2_000_000_000
 _QUEUE_MAX = 2048
 _WINDOW_BYTES = 8 << 20
 _WINDOWS_MAX = 2
 _LARGE_TRIES = 2
+_ENDLESS = 1 << 62
 _SPARSE_BYTES_MIN = 64 << 10  # below, looking for holes costs more than they do
 
 _KINDS = {
@@ -92,6 +95,7 @@ class _Item:
     same: bool = False  # the parent has exactly this entry with this evidence
     dropped: bool = False
     torn: bool = False
+    counted: bool = False  # by the callback, while it was read
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     reading: _LargeRead | None = None
 
@@ -131,7 +135,7 @@ class Pipeline:
     def __init__(
         self,
         writer: Writer,
-        builder: ManifestBuilder,
+        builder: EntrySink,
         previous: Previous,
         *,
         chunker: Chunker,
@@ -172,6 +176,26 @@ class Pipeline:
                 self._settle_other(item)
         self._queue.append(item)
         self._drain()
+
+    def add_stream(self, path: bytes, fill: Fill) -> int:
+        """Store what a stream gives until its end as the file `path`; the number of its bytes.
+
+        Its entry belongs to the user who runs this, is private, and is as old as the last byte.
+        """
+        item = _Item(Found(path, b"", _status_of_stream(0)), None, None, counted=True, asked=self._clock.now())
+        item.reading = reading = _LargeRead()
+
+        def fill_and_count(view: memoryview, _offset: int) -> int:
+            got = fill(view)
+            self._callback.relative_update(got)
+            return got
+
+        self._queue.append(item)
+        size = self._read_run(item, reading, fill_and_count, 0, _ENDLESS)
+        item.status = _status_of_stream(self._clock.now())
+        self._piece_done(item, reading)
+        self._drain()
+        return size
 
     def finish(self) -> None:
         """Wait for everything under way."""
@@ -357,19 +381,23 @@ class Pipeline:
         """Read at most the expected size plus one byte; the number of bytes that there were."""
         size = expected.st_size
         total = 0
+
+        def read(view: memoryview, offset: int) -> int:
+            return _asked(os.preadv, handle, [view], offset)
+
         pieces = data_extents(handle, size) if may_have_holes(expected) else iter([(0, size + 1, False)])
         for offset, length, is_hole in pieces:
             if is_hole:
                 reading.pieces.append([(None, length)])
                 total += length
                 continue
-            got = self._read_run(item, reading, handle, offset, length)
+            got = self._read_run(item, reading, read, offset, length)
             total += got
             if got < length:
                 break
         return total
 
-    def _read_run(self, item: _Item, reading: _LargeRead, handle: int, offset: int, length: int) -> int:
+    def _read_run(self, item: _Item, reading: _LargeRead, read: _Read, offset: int, length: int) -> int:
         window = self._window
         if _WINDOW_BYTES - window.filled < length:
             window = self._next_window()
@@ -378,7 +406,7 @@ class Pipeline:
         while True:
             room = min(_WINDOW_BYTES - window.filled, length - total)
             into = window.view[window.filled : window.filled + room]
-            got = _asked(os.preadv, handle, [into], offset + total) if room else 0
+            got = read(into, offset + total) if room else 0
             if not room and total < length:
                 raise InternalError("a file is cut into larger pieces than fit into memory at once")
             total += got
@@ -469,7 +497,8 @@ class Pipeline:
                 counts.files_changed += 1
             else:
                 counts.files_new += 1
-            self._callback.relative_update(entry.size)
+            if not item.counted:
+                self._callback.relative_update(entry.size)
         ctime, inode = item.evidence()
         self._builder.add(
             entry,
@@ -509,6 +538,13 @@ class Pipeline:
                 subject=subject,
             )
         )
+
+
+def _status_of_stream(now: int) -> os.stat_result:
+    # Ten numbers by position, of which the last three are times in seconds; what is asked for here has a name.
+    seconds = now // 1_000_000_000
+    numbers = (stat.S_IFREG | 0o600, 0, 0, 1, os.getuid(), os.getgid(), 0, seconds, seconds, seconds)
+    return os.stat_result(numbers, {"st_mtime_ns": now, "st_ctime_ns": now})
 
 
 @attrs.frozen(eq=False)

@@ -1,20 +1,22 @@
 """Sources: what a backup reads.
 
-`source_of` is the one door from what a caller writes to a `Source`; a later kind of source (a stream, a command,
-a URL) becomes a value beside `Source` that this door lets in and that something other than `scanning` reads.
+`source_of` is the one door from what a caller writes to a `Source`, or to a stream or command beside it, which
+something other than `scanning` reads.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
 import attrs
 
 from safebackup.backup.rules import Rules
+from safebackup.backup.streams import AnyStream, CommandSource, Readable, StreamSource, commands_of, fill_from
+from safebackup.commands import Command
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import AT_HOME, is_text, printable, starts_at_home
 
@@ -93,6 +95,40 @@ class Source:
         )
         self.rules()
 
+    @staticmethod
+    def stream(name: str, fileobj: Readable, *, source: str = "", allow_empty: bool = False) -> StreamSource:
+        """What an open binary stream gives until its end, as the file `name`; of the source `source`, or `name`.
+
+        It can be read once. A stream that gives nothing is refused, unless `allow_empty`.
+
+        Raises:
+            ConfigurationError: the stream cannot be read, or gives text.
+        """
+        fill_from(fileobj, name)
+        return StreamSource(file=name, name=_name(source) or _name(name), stream=fileobj, allow_empty=allow_empty)
+
+    @staticmethod
+    def command(
+        *commands: Command | Sequence[Command],
+        name: str = "",
+        source: str = "",
+        deadline: float | None = None,
+        allow_empty: bool = False,
+    ) -> CommandSource:
+        """What a command writes to its standard output, as the file `name`; several commands make a pipeline.
+
+        A command is a list, a program and its arguments; no shell is involved. Each one must end with status 0
+        within `deadline` seconds, or nothing is published. Without a name the first program's is taken.
+
+        Raises:
+            ConfigurationError: that is no command.
+        """
+        checked = commands_of(commands)
+        file = _name(name) or os.path.basename(checked[0][0])
+        return CommandSource(
+            file=file, name=_name(source) or file, commands=checked, deadline=deadline, allow_empty=allow_empty
+        )
+
     def rules(self) -> Rules:
         """The `exclude` and `include` lines, ready to be asked."""
         return Rules.of(exclude=self.exclude, include=self.include)
@@ -139,13 +175,13 @@ class Source:
         return not (self.one_file_system and _device_of(real) != os.stat(root.path).st_dev)
 
 
-def source_of(thing: Source | AnyPath | Iterable[AnyPath]) -> Source:
-    """`thing` as a source: a source as it is, a path or several with the defaults.
+def source_of(thing: Source | AnyStream | AnyPath | Iterable[AnyPath]) -> Source | AnyStream:
+    """`thing` as a source: a source, a stream or a command as it is, a path or several with the defaults.
 
     Raises:
         ConfigurationError: it is none of these.
     """
-    if isinstance(thing, Source):
+    if isinstance(thing, Source | StreamSource | CommandSource):
         return thing
     if isinstance(thing, str | bytes | os.PathLike):
         return Source(thing)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import attrs
 
 from safebackup.clock import Clock, SystemClock
+from safebackup.version import VERSION
 
-SOFTWARE = "safebackup 0.1.0"
+SOFTWARE = f"safebackup {VERSION}"
 
 
 @attrs.frozen(kw_only=True)
