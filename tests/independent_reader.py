@@ -264,7 +264,7 @@ def unlock(slot: Any, material: bytes, method: str, repository: bytes) -> Any:
         key = hashlib.scrypt(material, salt=slot["salt"], n=n, r=r, p=p, maxmem=(1 << 31) - 1, dklen=32)
     else:
         key = hkdf(material, slot["salt"], b"safebackup 1 key file")
-    require(0 <= slot["epoch"] < 1 << 64, "an epoch that is out of bounds")
+    require(1 <= slot["epoch"] < 1 << 32, "an epoch that is out of bounds")
     bound = b"safebackup 1 slot" + repository + slot["epoch"].to_bytes(8, "big")
     try:
         plain = AESGCM(key).decrypt(bytes(12), slot["sealed"], bound)
@@ -349,21 +349,20 @@ class Repository:
 
     def _open_keys(self, passphrase: str | None, key_file: bytes | None) -> None:
         if not self.configuration["sealed"]:
-            self.identity, self.classes = self.configuration["identity"], {}
+            self.identity = self.configuration["identity"]
+            self.classes: dict[int, dict[str, bytes]] = {}
         else:
             method = "scrypt" if passphrase is not None else "key-file"
             material = unicodedata.normalize("NFC", passphrase).encode() if passphrase is not None else key_file
             require(material is not None, "the repository is sealed and no key was given")
             assert material is not None
-            secrets = self._unlocked(material, method)
-            require(secrets, "the key opens no slot")
-            self.identity, self.classes = secrets["identity"], secrets["classes"]
+            self.identity, self.classes = self._unlocked(material, method)
         require(len(self.identity) == 32, "no identity key")
         self.ids = {purpose: self._subkey(purpose) for purpose in ("data", "metadata")}
 
-    def _unlocked(self, material: bytes, method: str) -> Any:
-        """The secrets in the first slot that opens, those of the highest epoch first."""
-        slots = {}
+    def _unlocked(self, material: bytes, method: str) -> tuple[bytes, Any]:
+        """The identity and the class keys of all slots that open together."""
+        slots: dict[str, Any] = {}
         for name in self._in("keys"):
             try:
                 data = self.get(name)
@@ -373,15 +372,23 @@ class Repository:
                     slots[name] = read_table(data, header, None)
             except FormatError as problem:
                 self.problems[name] = str(problem)
-        for name in sorted(slots, key=lambda name: slots[name]["epoch"], reverse=True):
+        identities: set[bytes] = set()
+        classes: dict[int, dict[str, bytes]] = {}
+        for name, slot in slots.items():
             try:
-                secrets = unlock(slots[name], material, method, self.id)
+                secrets = unlock(slot, material, method, self.id)
             except FormatError as problem:
                 self.problems[name] = str(problem)
                 continue
-            if secrets is not None and secrets["configuration"] == self.founding:
-                return secrets
-        return None
+            if secrets is None or secrets["configuration"] != self.founding:
+                continue
+            identities |= {secrets["identity"]} - {b""}
+            for epoch, keys in secrets["classes"].items():
+                known = classes.setdefault(epoch, {})
+                require(all(known.setdefault(each, key) == key for each, key in keys.items()), f"two epochs {epoch}")
+        require(classes, "the key opens no slot")
+        require(len(identities) <= 1, "two identity keys")
+        return next(iter(identities), b""), classes
 
     def _subkey(self, purpose: str) -> bytes:
         return blake3(b"safebackup 1 " + purpose.encode(), key=self.identity).digest()

@@ -60,9 +60,10 @@ class Keyring:
             return self.classes[epoch][key_class]
         except KeyError:
             raise ConfigurationError(
-                f"{name} is sealed with the {key_class} key of epoch {epoch}, which this key does not hold",
+                f"{name} is sealed with the {key_class} key of epoch {epoch}, which was not opened",
                 code=Code.KEY_REQUIRED,
-                hint="Open the repository with a key that was added or rotated later.",
+                hint="If keys were rotated since the repository was opened, open it again. "
+                "Otherwise give another key: this one was left out.",
             ) from None
 
 

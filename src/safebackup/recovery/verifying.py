@@ -98,6 +98,7 @@ def verify(
     Raises:
         StorageError: the store could not be read, so that nothing was proved.
         NotFoundError: the snapshot is not there any more.
+        ConfigurationError: the key does not open everything in the repository (`Code.KEY_REQUIRED`).
     """
     if not isinstance(what, Repository | Snapshot):
         raise ConfigurationError(
@@ -120,6 +121,9 @@ def verify(
 
     def begin() -> _Verification:
         history = read_history(repository.store, repository.identity, copies=False)
+        closed = next((one for one in history.problems.values() if one.code is Code.KEY_REQUIRED), None)
+        if closed is not None and isinstance(what, Repository):
+            raise closed  # what this key does not open is not damaged, and cannot be verified
         return _Verification(
             repository=repository,
             history=history,

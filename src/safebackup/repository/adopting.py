@@ -5,7 +5,7 @@ A pack lists its own chunks, and is durable and checked before it has its name, 
 
 from __future__ import annotations
 
-from safebackup.errors import IntegrityError, NotFoundError
+from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError
 from safebackup.events import logger
 from safebackup.format.header import FOLDER, HEADER_BYTES, Kind
 from safebackup.format.objects import Identity, open_table, read_header
@@ -31,7 +31,7 @@ def adopt_packs(store: ReadStore, identity: Identity, index: ChunkIndex) -> int:
                 continue
             try:
                 table = _read_table(store, identity, info.name, kind)
-            except (IntegrityError, NotFoundError) as problem:
+            except (IntegrityError, NotFoundError, ConfigurationError) as problem:  # the last: sealed since with newer keys
                 logger.warning("a pack that no index names was passed over: %s", problem)
                 continue
             index.add_own(places_of(info.name, table), info.name, info.size_bytes)

@@ -2,7 +2,7 @@
 
 A repository has one set of secrets and any number of slots; each wraps the secrets for one passphrase or key file.
 Starting a new epoch makes new class keys for what is written from then on; what was written stays readable with
-the keys of its epoch, which a slot keeps.
+the keys of its epoch, which a slot keeps. A key opens what all of its slots hold together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from safebackup.errors import (
     AccessError,
@@ -21,10 +22,11 @@ from safebackup.errors import (
     ConfigurationError,
     IntegrityError,
     NotFoundError,
+    RefusedError,
     SafeBackupError,
 )
 from safebackup.findings import AT_HOME, printable, starts_at_home
-from safebackup.format.header import KeyClass, Kind, parse_header
+from safebackup.format.header import KeyClass, Kind, damaged, parse_header
 from safebackup.format.keyslots import SCRYPT_COST, unwrap_secrets, wrap_secrets, wrapping_key
 from safebackup.format.objects import Identity, StoredObject, build_record, read_record
 from safebackup.format.records import KeySlot, Secrets
@@ -33,7 +35,10 @@ from safebackup.repository.runtime import Runtime
 from safebackup.storage import ReadStore
 
 KEY_FILE_BYTES = 32
+EPOCH_MAX = (1 << 32) - 1  # what a header can name
 _KEY_FILE_BYTES_MAX = 64 << 10
+_EPOCH_STEP_MAX = 1 << 20
+_LISTINGS_MAX = 10
 NO_KEYS = Keyring(identity=b"", chunker_seed=0, classes={})
 _SEALING_CLASSES = [key_class for key_class in KeyClass if key_class is not KeyClass.NONE]
 
@@ -227,14 +232,21 @@ def new_secrets(configuration: str, runtime: Runtime) -> Secrets:
 
 
 def next_epoch(secrets: Secrets, runtime: Runtime) -> Secrets:
-    """The same secrets with new class keys for everything written from now on."""
-    classes = {**secrets.classes, max(secrets.classes) + 1: _new_class_keys(runtime)}
-    return Secrets(
-        configuration=secrets.configuration,
-        identity=secrets.identity,
-        chunker_seed=secrets.chunker_seed,
-        classes=classes,
-    )
+    """The same secrets with new class keys for everything written from now on.
+
+    Raises:
+        RefusedError: there is no higher number left, after some eight thousand epochs.
+    """
+    # A random step: neither two who rotate at the same moment, nor two copies of a repository that are rotated apart
+    # and brought together again, give one number to two sets of keys.
+    newest = max(secrets.classes)
+    epoch = newest + 1 + int.from_bytes(runtime.random(4), "big") % _EPOCH_STEP_MAX
+    if epoch > EPOCH_MAX:
+        raise RefusedError(
+            f"there is no room for another epoch behind {newest}",
+            hint="Make a new repository, and back up into that one.",
+        )
+    return msgspec.structs.replace(secrets, classes={**secrets.classes, epoch: _new_class_keys(runtime)})
 
 
 def _new_class_keys(runtime: Runtime) -> dict[str, bytes]:
@@ -260,61 +272,123 @@ def build_slot(repository: bytes, secrets: Secrets, key: Key, runtime: Runtime, 
 
 def read_slots(store: ReadStore, repository: bytes) -> tuple[dict[str, KeySlot], dict[str, SafeBackupError]]:
     """All key slots of this repository by name, and what was wrong with those that could not be read."""
-    slots: dict[str, KeySlot] = {}
-    problems: dict[str, SafeBackupError] = {}
-    for info in store.list("keys/"):
-        try:
-            data = store.get(info.name)
-            if parse_header(data, name=info.name).repository != repository:
-                continue  # left behind by a creation that lost to another
-            slots[info.name] = read_record(
-                data, KeySlot, name=info.name, kind=Kind.KEY_SLOT, identity=Identity(repository, NO_KEYS)
-            )
-        except (IntegrityError, NotFoundError, ConfigurationError) as problem:
-            problems[info.name] = problem
-    return slots, problems
+    read: dict[str, KeySlot | SafeBackupError | None] = {}
+    for _ in range(_LISTINGS_MAX):
+        before, read = read, {}
+        for info in store.list("keys/"):
+            known = before.get(info.name)
+            read[info.name] = known if isinstance(known, KeySlot) else _read(store, info.name, repository)
+        # Who removes a slot has put another one first: if one went after it was listed, the next list has that.
+        if not any(isinstance(found, NotFoundError) for found in read.values()):
+            break
+    slots = {name: found for name, found in read.items() if isinstance(found, KeySlot)}
+    return slots, {name: found for name, found in read.items() if isinstance(found, SafeBackupError)}
+
+
+def _read(store: ReadStore, name: str, repository: bytes) -> KeySlot | SafeBackupError | None:
+    try:
+        data = store.get(name)
+        if parse_header(data, name=name).repository != repository:
+            return None  # left behind by a creation that lost to another
+        slot = read_record(data, KeySlot, name=name, kind=Kind.KEY_SLOT, identity=Identity(repository, NO_KEYS))
+        if not 1 <= slot.epoch <= EPOCH_MAX:
+            raise damaged(name, f"it speaks of epoch {slot.epoch}")
+    except (IntegrityError, NotFoundError, ConfigurationError) as problem:
+        return problem
+    return slot
 
 
 def unlock(store: ReadStore, repository: bytes, key: Key, *, configuration: str) -> Secrets:
-    """The secrets that `key` opens, of the newest epoch.
+    """What `key` opens: the secrets of all its slots together.
 
-    Costs a key derivation for each slot of the key's method until one opens.
+    Costs a key derivation for each slot of the key's method.
 
     Raises:
         AccessError: it opens none of the slots.
-        IntegrityError: every slot is damaged, or the one that opens belongs to another configuration.
+        IntegrityError: every slot is damaged, or two that it opens contradict each other.
     """
     slots, problems = read_slots(store, repository)
+    while not (opened := open_slots(slots, repository, key, configuration=configuration, problems=problems)):
+        # A list that is not made at one moment can miss both a slot that goes and the one that takes its place.
+        before = slots
+        slots, unreadable = read_slots(store, repository)
+        problems |= unreadable
+        if slots.keys() == before.keys():
+            raise no_slot_opens(key, slots, problems)
+    return unite(opened)
+
+
+def open_slots(
+    slots: Mapping[str, KeySlot],
+    repository: bytes,
+    key: Key,
+    *,
+    configuration: str,
+    problems: dict[str, SafeBackupError],
+) -> dict[str, Secrets]:
+    """The secrets in each slot that `key` opens; what was wrong with others of its method is added to `problems`.
+
+    Costs a key derivation for each slot of the key's method.
+    """
     material = key.material()
-    opened: list[Secrets] = []
-    # The newest epoch first; it is bound to the seal, so that an old slot cannot pass for a new one.
-    for name, slot in sorted(slots.items(), key=lambda item: (item[1].epoch, item[1].created), reverse=True):
+    opened: dict[str, Secrets] = {}
+    for name, slot in slots.items():
         if slot.method != key.method:
             continue
         try:
             wrapping = wrapping_key(material, slot.method, salt=slot.salt, cost=slot.cost, name=name)
+            secrets = unwrap_secrets(slot, wrapping, repository=repository, name=name)
         except IntegrityError as problem:
             problems[name] = problem
             continue
-        secrets = unwrap_secrets(slot, wrapping, repository=repository, name=name)
         if secrets is not None and secrets.configuration == configuration:
-            opened.append(secrets)
-            break
-    if opened:
-        return opened[0]
+            opened[name] = secrets
+    return opened
+
+
+def unite(opened: Mapping[str, Secrets]) -> Secrets:
+    """The secrets of one or more slots as one: the class keys of all their epochs.
+
+    Raises:
+        IntegrityError: two of them have different keys for one thing (`Code.KEYS_CONTRADICT`).
+    """
+    # A slot that holds some of the classes only has no identity.
+    base = next((secrets for secrets in opened.values() if secrets.identity), next(iter(opened.values())))
+    classes: dict[int, dict[str, bytes]] = {}
+    for name, secrets in opened.items():
+        if secrets.identity and (secrets.identity, secrets.chunker_seed) != (base.identity, base.chunker_seed):
+            raise _contradiction(name, "the identity of the repository")
+        for epoch, keys in secrets.classes.items():
+            ours = classes.setdefault(epoch, {})
+            if any(ours.setdefault(key_class, key) != key for key_class, key in keys.items()):
+                raise _contradiction(name, f"the keys of epoch {epoch}")
+    return msgspec.structs.replace(base, classes=classes)
+
+
+def _contradiction(name: str, what: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name} has other words on {what} than another key slot that the same key opens",
+        code=Code.KEYS_CONTRADICT,
+        hint="Copies of the repository were rotated apart and brought together, or two rotations met. Each of the "
+        "slots is sound: move this one out of keys/ to read what the other one opens, and the other way round; back "
+        "up what is restored into a new repository.",
+    )
+
+
+def no_slot_opens(key: Key, slots: Mapping[str, KeySlot], problems: Mapping[str, SafeBackupError]) -> SafeBackupError:
+    """What to raise for a key that opens nothing: all slots are damaged, or it is another key."""
     if not slots and problems:
-        raise next(iter(problems.values()))
-    raise AccessError(_no_slot_opens(key, slots, problems), hint="Check which passphrase or key file belongs to it.")
-
-
-def _no_slot_opens(key: Key, slots: Mapping[str, KeySlot], problems: Mapping[str, SafeBackupError]) -> str:
+        return next(iter(problems.values()))
     sealed_with = {"a passphrase" if slot.method == "scrypt" else "a key file" for slot in slots.values()}
     methods = ", ".join(sorted(sealed_with)) or "nothing that is left"
-    damaged = (
+    damage = (
         f"; {len(problems)} key slots could not be read ({next(iter(problems.values())).message})" if problems else ""
     )
     mine = "passphrase" if key.method == "scrypt" else "key file"
-    return f"this {mine} does not open the repository; it was sealed with: {methods}{damaged}"
+    return AccessError(
+        f"this {mine} does not open the repository; it was sealed with: {methods}{damage}",
+        hint="Check which passphrase or key file belongs to it, and whether it was removed or left out of a rotation.",
+    )
 
 
 def keyring_of(secrets: Secrets) -> Keyring:

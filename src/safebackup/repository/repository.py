@@ -38,6 +38,7 @@ from safebackup.repository.runtime import SOFTWARE, Runtime
 from safebackup.repository.selecting import not_in_snapshot, path_in_snapshot
 from safebackup.repository.standings import Standing, judge
 from safebackup.storage import AppendStore, open_store
+from safebackup.storage.names import is_emergency_name
 
 
 @attrs.frozen(kw_only=True)
@@ -125,23 +126,30 @@ class Repository:
 
     def snapshots(self, *, source: str | None = None) -> list[Snapshot]:
         """Its snapshots, oldest first; of one source, if given. One that cannot be read is left out, and logged."""
-        history = self.history()
+        snapshots = self._snapshots(self.history())
+        return [snapshot for snapshot in snapshots if source is None or snapshot.source == source]
+
+    def _snapshots(self, history: History) -> list[Snapshot]:
         for name, problem in history.problems.items():
             logger.warning("%s is left out: %s", name, problem)
         snapshots = [bind(self, name, body, history) for name, body in history.snapshots.items()]
-        wanted = [snapshot for snapshot in snapshots if source is None or snapshot.source == source]
-        return sorted(wanted, key=lambda snapshot: (snapshot.sequence, snapshot.id))
+        return sorted(snapshots, key=lambda snapshot: (snapshot.sequence, snapshot.id))
 
     def snapshot(self, id: str = "latest", *, source: str | None = None) -> Snapshot:
         """The newest snapshot, or the one whose id begins so.
 
         Raises:
             NotFoundError: there is none, or more than one.
+            ConfigurationError: "latest" is asked for, and there are snapshots that this key does not open.
         """
         text: object = id
         if not isinstance(text, str) or not text:
             raise ConfigurationError(f"{id!r} is no snapshot id", hint='Give the beginning of an id, or "latest".')
-        every = self.snapshots()
+        history = self.history()
+        newer = next((one for one in history.problems.values() if one.code is Code.KEY_REQUIRED), None)
+        if id == "latest" and newer is not None:
+            raise newer  # what this key opens is not the newest
+        every = self._snapshots(history)
         snapshots = [one for one in every if source is None or one.source == source]
         found = snapshots[-1:] if id == "latest" else [one for one in snapshots if one.id.startswith(id.lower())]
         if len(found) == 1:
@@ -256,7 +264,8 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
 
 
 def _refuse_other_things(store: AppendStore) -> None:
-    others = [info.name for info in store.list("") if info.name.partition("/")[0] not in FOLDER.values()]
+    names = [info.name for info in store.list("") if not is_emergency_name(info.name)]
+    others = [name for name in names if name.partition("/")[0] not in FOLDER.values()]
     if others:
         raise RefusedError(
             f"{store.url} holds {len(others)} other things, such as {others[0]!r}",
