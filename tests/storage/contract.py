@@ -26,6 +26,9 @@ BAD_NAMES = [
     ".a",
     "a/.b",
     "A",
+    "README.md",
+    "a/RESTORE.md",
+    "RESTORE.md/a",
     "a b",
     "a\\b",
     "ä",
@@ -150,7 +153,7 @@ class StoreContract:
         assert [info.name for info in store.list("packs/")] == ["packs/ab/one", "packs/two"]
         assert [info.name for info in store.list("packs/ab/")] == ["packs/ab/one"]
 
-    @pytest.mark.parametrize("prefix", ["packs", "/", "packs//", "Packs/", "../", "tmp/"])
+    @pytest.mark.parametrize("prefix", ["packs", "/", "packs//", "Packs/", "../", "tmp/", "RESTORE.md/"])
     def test_s3_a_prefix_that_stores_would_read_differently_is_refused(self, store: DeleteStore, prefix: str) -> None:
         with pytest.raises(ConfigurationError):
             store.list(prefix)
@@ -254,7 +257,9 @@ class StoreContract:
 
         assert store.list("") == []
 
-    @pytest.mark.parametrize("name", ["a", "0", "a.b", "a_b-c", "x" * 128, "a/b/c/d", "tmp2/a", "packs/tmp"])
+    @pytest.mark.parametrize(
+        "name", ["a", "0", "a.b", "a_b-c", "x" * 128, "a/b/c/d", "tmp2/a", "packs/tmp", "RESTORE.md"]
+    )
     def test_s6_every_valid_name_can_be_stored_and_listed(self, store: DeleteStore, name: str) -> None:
         store.put_new(name, b"1")
 

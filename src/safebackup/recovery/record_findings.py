@@ -9,6 +9,7 @@ from safebackup.findings import Finding, Severity
 from safebackup.format.header import is_object_name
 from safebackup.repository.history import History
 from safebackup.storage import ObjectInfo
+from safebackup.storage.names import is_emergency_name
 
 
 def gaps(history: History) -> Iterator[Finding]:
@@ -63,7 +64,7 @@ def differing_copies(history: History) -> Iterator[Finding]:
 def strangers(objects: Iterable[ObjectInfo]) -> Iterator[Finding]:
     """Objects that are nothing of safebackup's."""
     for info in objects:
-        if not is_object_name(info.name):
+        if not is_object_name(info.name) and not is_emergency_name(info.name):
             yield Finding(
                 code=Code.UNKNOWN_OBJECT,
                 severity=Severity.INFO,

@@ -1,4 +1,4 @@
-"""What may be asked of a store: valid object names (S6), folders, and ranges of bytes (S4)."""
+"""What may be asked of a store: valid names (S6), folders, and ranges of bytes (S4)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from safebackup.storage.store import OBJECT_BYTES_MAX
 _SEGMENT = r"[a-z0-9][a-z0-9._-]{0,127}"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
 
+# What lies in a repository for people in an emergency: no objects. The text has the one name with upper case.
+EMERGENCY_TEXT = "RESTORE.md"
+_EMERGENCY_SCRIPT = re.compile(r"restore-[a-z0-9._-]{1,64}\.py")
+
+
+def is_emergency_name(name: str) -> bool:
+    """Whether this is the name of the text or of a script for restoring without safebackup."""
+    return name == EMERGENCY_TEXT or _EMERGENCY_SCRIPT.fullmatch(name) is not None
+
 
 def require_name(name: str) -> str:
     """`name`, if it is one that every store can hold.
@@ -17,7 +26,7 @@ def require_name(name: str) -> str:
     Raises:
         ConfigurationError: it has upper case, a space, an empty or dotted segment, or more than four segments.
     """
-    if not _NAME.fullmatch(name) or name.endswith("."):
+    if name != EMERGENCY_TEXT and (not _NAME.fullmatch(name) or name.endswith(".")):
         raise ConfigurationError(f"{name!r} is not an object name", code=Code.BAD_ARGUMENT)
     return name
 
@@ -39,7 +48,7 @@ def require_prefix(prefix: str) -> str:
     Raises:
         ConfigurationError: it is neither; `packs/a` would mean different things on different stores.
     """
-    if prefix and not prefix.endswith("/"):
+    if prefix and (not prefix.endswith("/") or prefix[:-1] == EMERGENCY_TEXT):
         raise ConfigurationError(f"{prefix!r} is not a folder of objects: it has to end in '/'")
     if prefix:
         require_object_name(prefix[:-1])
