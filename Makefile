@@ -22,7 +22,7 @@ OTHER_PYTHONS ?= python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/vers
 RUN := .venv/bin/python -m
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test long prepare check portable docs clean
+.PHONY: demo test long prepare check portable clean
 
 demo: .venv/package-ready
 	@.venv/bin/python examples/demo.py
@@ -35,17 +35,13 @@ long: .venv/tests-ready
 	@SAFEBACKUP_LONG=1 $(RUN) pytest -o faulthandler_timeout=0
 
 # All that comes before the suite.
-prepare: check portable docs
+prepare: check portable
 
 check: .venv/tests-ready
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@.venv/bin/lint-imports
-
-# In the order in which they are written: a document is one story.
-docs: .venv/tests-ready
-	@$(RUN) pytest -q -p no:randomly README.md docs
 
 portable: .venv/tests-ready
 	@tried=; for python in $(OTHER_PYTHONS); do \

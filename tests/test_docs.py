@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import subprocess
@@ -19,30 +20,32 @@ import safebackup
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted(DOCS.rglob("*.md"))
+FRONT = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
 GENERATOR = runpy.run_path(str(DOCS / "generate.py"))
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 @attrs.frozen
 class Fence:
-    """A fenced block; `shows` is what the document says that it prints, None if it says nothing."""
+    """A fenced block that is run; `shows` is what the document says that it prints, None if it says nothing."""
 
+    kind: str
     line: int
     code: str
     shows: str | None = None
 
 
-def python_fences(text: str) -> list[Fence]:
-    """The Python in a document, each with the text fence that follows it under the same heading."""
-    fences: list[Fence] = []
+def fences(text: str) -> list[Fence]:
+    """The Python and the shell in a document, each with the text fence that follows it under the same heading."""
+    found: list[Fence] = []
     awaits_output = False
     for kind, line, body in _blocks(text):
-        if kind == "python":
-            fences.append(Fence(line, body))
+        if kind in ("python", "sh"):
+            found.append(Fence(kind, line, body))
         elif kind == "text" and awaits_output:
-            fences[-1] = attrs.evolve(fences[-1], shows=body)
-        awaits_output = kind == "python"
-    return fences
+            found[-1] = attrs.evolve(found[-1], shows=body)
+        awaits_output = kind in ("python", "sh")
+    return found
 
 
 def _blocks(text: str) -> Iterator[tuple[str, int, str]]:
@@ -66,27 +69,67 @@ def matches(shown: str, printed: str) -> bool:
     return re.fullmatch(pattern, printed.rstrip()) is not None
 
 
-WITH_PYTHON = [path for path in DOCUMENTS if python_fences(path.read_text(encoding="utf-8"))]
+RUN = [path for path in [*FRONT, *DOCUMENTS] if fences(path.read_text(encoding="utf-8"))]
+FENCES_SEEN = {
+    "python",
+    "sh",
+    "hex",
+    "text",
+    "plain",
+    "toml",
+    "json",
+    "crontab",
+    "systemd",
+    "yaml",
+    "console",
+    "mermaid",
+}
 
 
-@pytest.mark.parametrize("path", WITH_PYTHON, ids=lambda path: str(path.relative_to(DOCS)))
-def test_a_document_shows_what_its_python_prints(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", RUN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_shows_what_its_code_prints(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each document is one story, in its own empty folder: its Python shares names, its shell only files."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
-    for fence in python_fences(path.read_text(encoding="utf-8")):
-        printed = StringIO()
-        with redirect_stdout(printed):
-            exec(compile("\n" * (fence.line - 1) + fence.code, str(path), "exec"), names)
-
+    for fence in fences(path.read_text(encoding="utf-8")):
         where = f"{path.relative_to(ROOT)}:{fence.line}"
+        printed = run_python(fence, path, names) if fence.kind == "python" else run_shell(fence, where)
         if fence.shows is None:
-            assert printed.getvalue() == "", f"{where} prints something that the document does not show"
+            assert printed == "", f"{where} prints something that the document does not show:\n{printed}"
         else:
-            assert matches(fence.shows, printed.getvalue()), f"{where} prints:\n{printed.getvalue()}"
+            assert matches(fence.shows, printed), f"{where} prints:\n{printed}"
+
+
+def run_python(fence: Fence, path: Path, names: dict[str, object]) -> str:
+    printed = StringIO()
+    with redirect_stdout(printed):
+        exec(compile("\n" * (fence.line - 1) + fence.code, str(path), "exec"), names)
+    return printed.getvalue()
+
+
+def run_shell(fence: Fence, where: str) -> str:
+    """What it prints; the commands of this environment come first, and nothing of the user's home is seen."""
+    surroundings = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.getcwd(),
+        "LC_ALL": "C.UTF-8",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", fence.code], env=surroundings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{where} ends with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", [*FRONT, *DOCUMENTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_block_says_what_it_is(path: Path) -> None:
+    kinds = {kind.split()[0] for kind, _, _ in _blocks(path.read_text(encoding="utf-8"))} - {"heading"}
+
+    assert kinds <= FENCES_SEEN, "Python and sh are run; call what cannot be run console, crontab, text, …"
 
 
 def test_an_output_that_differs_by_one_word_is_noticed() -> None:
-    (fence,) = python_fences("```python\nprint('one two')\n```\n\nIt prints:\n\n```text\none …\n```\n")
+    (fence,) = fences("```python\nprint('one two')\n```\n\nIt prints:\n\n```text\none …\n```\n")
 
     assert fence.shows == "one …\n"
     assert matches(fence.shows, "one two\n")
