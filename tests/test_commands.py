@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
@@ -117,43 +116,6 @@ def test_a_program_that_asks_is_told_that_nobody_answers() -> None:
     data, _ = read_all(bash("read answer || echo nobody"))
 
     assert data == b"nobody\n"
-
-
-def test_an_input_reaches_the_first_program_whole_even_if_it_has_no_descriptor() -> None:
-    data, _ = read_all(["cat"], ["cat"], input=io.BytesIO(b"q" * 1_000_000))
-
-    assert data == b"q" * 1_000_000
-
-
-def test_a_program_that_needs_only_the_beginning_of_its_input_is_no_failure() -> None:
-    data, _ = read_all(["head", "-c", "3"], input=io.BytesIO(b"q" * 1_000_000))
-
-    assert data == b"qqq"
-
-
-def test_an_input_that_breaks_never_looks_like_its_end(tmp_path: Path) -> None:
-    class Torn(io.RawIOBase):
-        def read(self, size: int = -1) -> bytes:
-            raise OSError("the tape tore")
-
-    script = f"cat; echo committed > {tmp_path}/committed"
-
-    with pytest.raises(CommandError, match="the tape tore"):
-        read_all(bash(script), input=Torn())
-
-    assert not (tmp_path / "committed").exists()
-
-
-def test_an_input_that_never_comes_holds_nobody_up() -> None:
-    reads, writes = os.pipe()
-    with os.fdopen(reads, "rb") as never:
-        started = time.perf_counter()
-        with pytest.raises(CommandError) as caught:
-            read_all(["cat"], input=never, deadline=0.2)
-        os.close(writes)  # now the thread that waited for it can end
-
-    assert caught.value.code == Code.COMMAND_DEADLINE
-    assert time.perf_counter() - started < PATIENCE
 
 
 def test_a_program_runs_where_and_with_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,6 +383,23 @@ def test_a_deadline_that_is_not_reached_changes_nothing() -> None:
     assert (data, ended.status) == (b"in time\n", 0)
 
 
+def test_the_number_of_a_program_that_ended_early_stays_taken_while_it_could_be_signalled(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        time.sleep(0.3)
+        seen.append(Path(f"/proc/{pid_in(tmp_path / 'pid')}/stat").read_text().rpartition(")")[2].split()[0])
+
+    with start(bash(f"echo $$ > {tmp_path}/pid"), bash("exec >&-; sleep 1")) as running:
+        running.output.read()
+        looking = threading.Thread(target=look)
+        looking.start()
+        running.finish()
+        looking.join()
+
+    assert seen == ["Z"]
+
+
 # Leaving early
 
 
@@ -496,3 +475,24 @@ def test_run_keeps_its_deadline() -> None:
         run(["sleep", "1000"], deadline=0.2)
 
     assert caught.value.code == Code.COMMAND_DEADLINE
+
+
+def test_a_deadline_also_ends_what_made_a_process_group_of_its_own(tmp_path: Path) -> None:
+    script = f"timeout 300 sh -c 'echo $$ > {tmp_path}/pid; exec sleep 300'; true"
+
+    with pytest.raises(CommandError):
+        read_all(bash(script), deadline=0.5)
+
+    assert not Path(f"/proc/{pid_in(tmp_path / 'pid')}").exists()
+
+
+@pytest.mark.parametrize("folder", [999, 1.5, "x\ud800", "nul\0", "/no/such/folder"])
+def test_a_folder_that_is_none_is_refused(folder: object) -> None:
+    with pytest.raises(ConfigurationError, match="is no folder"):
+        run(["true"], folder=folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("environment", [["A=1"], "A=1", {"A": 1}, {"A=": "1"}, {"A": "\0"}])
+def test_an_environment_that_is_none_is_refused(environment: object) -> None:
+    with pytest.raises(ConfigurationError, match="environment"):
+        run(["true"], environment=environment)  # type: ignore[arg-type]

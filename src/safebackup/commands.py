@@ -1,10 +1,11 @@
-"""Running other programs: argument lists, never a shell, and no program left behind.
+"""Running other programs: argument lists, never a shell.
 
     with start(["pg_dump", "orders"], ["zstd"], deadline=3600) as running:
         store(running.output)
         running.finish()          # raises unless every member of the pipeline ended with 0
 
-Each program has a session of its own, so that a deadline or an exception ends it with all that it has started.
+Each program has a session of its own, so that a deadline or an exception ends it with all that it has started. What
+leaves the session (a daemon), and what a program that succeeded leaves running on purpose, is not ended.
 """
 
 from __future__ import annotations
@@ -65,18 +66,17 @@ def start(
     deadline: float | None = None,
     folder: str | os.PathLike[str] | None = None,
     environment: Mapping[str, str] | None = None,
-    input: BinaryIO | None = None,
 ) -> Running:
     """Start a pipeline: each program reads what the one before it writes.
 
-    `deadline` is in seconds, for all of it. `environment` is added to ours. Without `input` the first program reads
-    nothing, so that a prompt fails instead of waiting for an answer.
+    `deadline` is in seconds, for all of it. `environment` is added to ours. The first program reads nothing, so
+    that a prompt fails instead of waiting for an answer.
 
     Raises:
         ConfigurationError: a command is no list of arguments, or another argument makes no sense.
         CommandError: a program could not be started; none is left running.
     """
-    return Running(checked_commands(commands), _around(deadline, folder, environment), source=input)
+    return Running(checked_commands(commands), _around(deadline, folder, environment))
 
 
 def run(
@@ -113,11 +113,9 @@ def _around(
         raise ConfigurationError(
             f"deadline is {deadline!r}: a number of seconds above 0 was expected", hint="Leave it out for none."
         )
-    if folder is not None and not os.path.isdir(folder):
-        raise ConfigurationError(
-            f"folder {printable(os.fsencode(folder))} is no folder", hint="Name one that exists, or leave it out."
-        )
-    if environment is not None and not all(_is_variable(name, value) for name, value in environment.items()):
+    if folder is not None and not _is_folder(folder):
+        raise ConfigurationError(f"folder={folder!r} is no folder", hint="Name one that exists, or leave it out.")
+    if environment is not None and not _is_environment(environment):
         raise ConfigurationError(
             "environment holds something else than names and texts",
             hint="A name has no '=', and no text has a NUL; write numbers as text.",
@@ -130,6 +128,14 @@ def _around(
 
 def _is_seconds(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_environment(value: object) -> bool:
+    return isinstance(value, Mapping) and all(_is_variable(name, text) for name, text in value.items())
+
+
+def _is_folder(value: object) -> bool:
+    return isinstance(value, str | os.PathLike) and _is_argument(os.fsdecode(value)) and os.path.isdir(value)
 
 
 def _is_variable(name: object, value: object) -> bool:
@@ -208,25 +214,25 @@ class _Member:
             self.status = status
 
     def signal(self, number: int) -> None:
-        """Send a signal to the program and to all of its session that did not leave it."""
+        """Send a signal to the program and to all of its session, groups that it made within included."""
         if self._gone or self.status == _UNKNOWN:
             return  # the number may be a stranger's by now
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
-        except PermissionError:
-            logger.warning("%s runs as another user and cannot be ended", self.argv[0])
+        for send, pid in [(os.killpg, self.process.pid), *((os.kill, pid) for pid in _session(self.process.pid))]:
+            try:
+                send(pid, number)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                logger.warning("%s runs as another user and cannot be ended", self.argv[0])
 
     def is_gone(self) -> bool:
         """Whether nothing of its session is left; forgets the program itself once it has ended."""
         if not self._gone and self.has_ended():
-            self.process.wait()
-            try:
-                os.killpg(self.process.pid, 0)
-            except (ProcessLookupError, PermissionError):  # what is left, if anything, is another user's
-                self._gone = True
-            self._gone = self._gone or self.status == _UNKNOWN
+            # Not waited for before its session is empty, so that its number stays taken. Without /proc nobody can tell
+            # that: then the grace always passes in full.
+            self._gone = self.status == _UNKNOWN or (os.path.isdir("/proc") and not _session(self.process.pid))
+            if self._gone:
+                self.process.wait()
         return self._gone
 
     def hear(self, said: bytes) -> None:
@@ -250,6 +256,19 @@ class _Member:
     def ended(self) -> Ended:
         """How it ended."""
         return Ended(self.argv, _UNKNOWN if self.status is None else self.status, self.tail())
+
+
+def _session(leader: int) -> list[int]:
+    """The processes in the session of a program, zombies and itself left out; none where the system does not tell."""
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
+        if not name.isdecimal() or int(name) == leader:
+            continue
+        with suppress(OSError), open(f"/proc/{name}/stat", "rb") as status:
+            state, _, _, session = status.read().rpartition(b")")[2].split()[:4]
+            if int(session) == leader and state not in (b"Z", b"X"):
+                found.append(int(name))
+    return found
 
 
 class _Output(io.RawIOBase):
@@ -304,7 +323,6 @@ class Running:
         commands: list[tuple[str, ...]],
         around: _Surroundings,
         *,
-        source: BinaryIO | None = None,
         folded: bool = False,
     ) -> None:
         self._members: list[_Member] = []
@@ -317,15 +335,14 @@ class Running:
         self._well = False  # everything came to its own end
         self._watcher: threading.Thread | None = None
         self._too_late = False
-        self._unfed: Exception | None = None
         self._deadline = around.deadline
         self._raw: _Output | None = None
         self.output = io.BytesIO()
         # Closing one end wakes everyone who polls the other. Each has a duplicate of its own to poll and to close: a
-        # thread may outlast us, in the caller's input or in a handler of the log.
+        # thread may outlast us in a handler of the log.
         self._woken, self._waker = os.pipe()
         try:
-            self._spawn(commands, around, source, folded)
+            self._spawn(commands, around, folded)
             self._begin(self._listen, os.dup(self._woken))
             self._listening = True
             if around.deadline is not None:
@@ -334,10 +351,8 @@ class Running:
             self.close()
             raise
 
-    def _spawn(
-        self, commands: list[tuple[str, ...]], around: _Surroundings, source: BinaryIO | None, folded: bool
-    ) -> None:
-        reads: IO[bytes] | int = subprocess.DEVNULL if source is None else subprocess.PIPE
+    def _spawn(self, commands: list[tuple[str, ...]], around: _Surroundings, folded: bool) -> None:
+        reads: IO[bytes] | int = subprocess.DEVNULL
         for argv in commands:
             try:
                 process = _popen(argv, around, reads, subprocess.STDOUT if folded else subprocess.PIPE)
@@ -346,8 +361,6 @@ class Running:
                     reads.close()
             assert process.stdout is not None
             self._members.append(_Member(argv, process, process.stdout if process.stderr is None else process.stderr))
-            if source is not None and process.stdin is not None:
-                self._begin(self._feed, source, process.stdin, os.dup(self._woken))
             reads = process.stdout
         if not folded:
             assert not isinstance(reads, int)
@@ -393,18 +406,13 @@ class Running:
         """Wait until every program has ended, whatever its status.
 
         Raises:
-            CommandError: the deadline passed, or the input could not be read.
+            CommandError: the deadline passed.
         """
         pause = 0.001
         while not all(member.has_ended() for member in self._members) and not self._ended_by_us:
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
         self._settle()
-        if self._unfed is not None:
-            raise CommandError(
-                f"the input of {printable(os.fsencode(self._members[0].argv[0]))} could not be read: {self._unfed}",
-                hint="The programs were ended. Mend the source of the input.",
-            ) from self._unfed
         if self._too_late:
             names = " | ".join(printable(os.fsencode(member.argv[0])) for member in self._members)
             said = "; ".join(filter(None, (_last_words(member.tail()) for member in self._members)))
@@ -473,28 +481,6 @@ class Running:
                 member.said.close()
             os.close(woken)
 
-    def _feed(self, source: BinaryIO, sink: IO[bytes], woken: int) -> None:
-        poll = select.poll()
-        poll.register(woken, select.POLLIN)
-        poll.register(sink.fileno(), select.POLLOUT)
-        os.set_blocking(sink.fileno(), False)
-        try:
-            while data := source.read(_READ_BYTES):
-                rest = memoryview(data)
-                while rest:
-                    if any(fd == woken for fd, _ in poll.poll()):
-                        return
-                    rest = rest[os.write(sink.fileno(), rest) :]
-        except BrokenPipeError:
-            pass  # it needed no more; whether that is well its status tells
-        except Exception as error:
-            # To close the pipe now would look like the end of the input: `psql` would commit half of it.
-            self._unfed = error
-            self._end()
-        finally:
-            sink.close()
-            os.close(woken)
-
     def __enter__(self) -> Self:
         return self
 
@@ -546,6 +532,12 @@ def _popen(argv: tuple[str, ...], around: _Surroundings, reads: IO[bytes] | int,
         )
     except OSError as error:
         name = printable(os.fsencode(argv[0]))
+        if around.folder is not None and error.filename == around.folder:
+            raise CommandError(
+                f"{name} cannot be started in {around.folder!r}: {error.strerror}",
+                code=Code.COMMAND_NOT_FOUND,
+                hint="Let the user who runs this enter that folder.",
+            ) from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELOOP):
             raise CommandError(
                 f"{name} cannot be started: {error.strerror}",
