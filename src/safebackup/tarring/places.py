@@ -1,0 +1,316 @@
+"""Where an artefact goes: a folder on a disk, or a URL that fsspec can reach.
+
+What is published appears whole under its name, or not at all, and nothing that is there is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, SafeBackupError, StorageError
+from safebackup.tarring.names import bad_url, shown
+from safebackup.tarring.temporaries import Temporary, failing
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+# Object stores, by the package that reaches them: what they are given is visible when it is whole.
+_WHOLE_PUTS = ("s3fs", "gcsfs", "adlfs")
+_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+_LISTS = (".sha256", ".files.sha256")
+
+
+class Place(Protocol):
+    """A folder, wherever it is, and a name in it."""
+
+    name: str
+    url: str
+
+    def open(self) -> None:
+        """Reach it, and refuse a name that is taken."""
+        ...
+
+    def temporary(self) -> Temporary:
+        """A new private file on this machine, from which can be published."""
+        ...
+
+    def publish(self, files: Sequence[tuple[Temporary, str]]) -> None:
+        """Make files visible, the last of them last; all of them or none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+def place_of(url: str, storage_options: Mapping[str, object], scratch: str | None) -> Place:
+    """The place that a URL or path names; touches nothing."""
+    match = _SCHEME.fullmatch(url)
+    if match is None or match[1].lower() in ("file", "local"):
+        if storage_options:
+            raise ConfigurationError(
+                f"storage_options are given for a local path: {', '.join(sorted(storage_options))}",
+                hint="Leave them out, or write the URL that they are for.",
+            )
+        if match is not None and not match[2].startswith("/"):
+            raise bad_url(f"{shown(url)} has no absolute path: three slashes are needed")
+        return LocalPlace(os.path.abspath(match[2] if match else url), scratch)
+    return RemotePlace(url, match[1].lower(), storage_options, scratch)
+
+
+class LocalPlace:
+    """A folder on this machine."""
+
+    def __init__(self, path: str, scratch: str | None) -> None:
+        if scratch is not None:
+            raise ConfigurationError(
+                "scratch is given for a local path, where the file is written in the folder itself",
+                hint="Leave it out; it is for URLs.",
+            )
+        self.url = path
+        self._folder, self.name = os.path.split(path)
+        self._at = -1
+
+    def open(self) -> None:
+        """Open the folder; what follows stays in it even if another is mounted over it."""
+        try:
+            self._at = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StorageError(
+                f"{self._folder} is not there, or is no folder",
+                code=Code.STORE_MISSING,
+                hint="Mount the disk that it is on, or make the folder: it is never made here, as it could be an empty "
+                "mount point.",
+            ) from error
+        except OSError as error:
+            raise StorageError.from_os(f"opening {self._folder}", error) from error
+        try:
+            for suffix in ("", *_LISTS):
+                self._require_free(self.name + suffix)
+        except BaseException:
+            self.close()
+            raise
+
+    def _require_free(self, name: str) -> None:
+        with failing(f"looking into {self._folder}"), suppress(FileNotFoundError):
+            os.stat(name, dir_fd=self._at, follow_symlinks=False)
+            raise _taken(os.path.join(self._folder, name), self.name)
+
+    def temporary(self) -> Temporary:
+        """A file on the same file system."""
+        with failing(f"writing in {self._folder}"):
+            return Temporary(self._at)
+
+    def publish(self, files: Sequence[tuple[Temporary, str]]) -> None:
+        """Link each to its name, which never replaces anything, and sync the folder."""
+        done: list[str] = []
+        try:
+            for temporary, name in files:
+                with failing(f"publishing {os.path.join(self._folder, name)}"):
+                    try:
+                        temporary.name_it(name)
+                    except FileExistsError:
+                        raise _taken(os.path.join(self._folder, name), self.name) from None
+                done.append(name)
+            with failing(f"syncing {self._folder}"):
+                os.fsync(self._at)
+        except BaseException:
+            for name in reversed(done):
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._at)
+            raise
+
+    def close(self) -> None:
+        """Close the folder."""
+        if self._at >= 0:
+            os.close(self._at)
+            self._at = -1
+
+
+class RemotePlace:
+    """A URL, through fsspec.
+
+    An object store is given the whole file at once. On a file server the file is written under another name, its size
+    is asked for on a new connection, and it is renamed. What is there is not replaced as far as looking beforehand can
+    tell; of two writers that race for one name the later may win.
+    """
+
+    def __init__(self, url: str, scheme: str, storage_options: Mapping[str, object], scratch: str | None) -> None:
+        self.url = url
+        self.name = url.rpartition("/")[2]
+        self._scheme = scheme
+        self._options = dict(storage_options)
+        self._scratch = os.path.abspath(scratch or tempfile.gettempdir())
+        self._secrets = [str(value) for name, value in self._options.items() if _SECRET.search(name) and value]
+        self._secrets += re.findall(r"://[^/@:]*:([^/@]+)@", url)
+        self._at = -1
+        self._fs: Any = None
+        self._target = ""
+
+    def open(self) -> None:
+        """Connect, and look whether the names are free."""
+        with failing(f"opening the folder for temporary files, {self._scratch}"):
+            self._at = os.open(self._scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with self._failing("reaching"):
+                self._fs, self._target = self._connect()
+            for suffix in ("", *_LISTS):
+                self._require_free(suffix)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> tuple[Any, str]:
+        import fsspec
+
+        try:
+            # Instances that are shared, and listings that are remembered, answer with what was true some time ago.
+            fs, target = fsspec.core.url_to_fs(self.url, skip_instance_cache=True, **self._options)
+        except ImportError as error:
+            raise ConfigurationError(
+                f"{self._scheme}:// needs a package that is not installed: {error}",
+                code=Code.BAD_URL,
+                hint="Install it into the environment that runs this.",
+            ) from error
+        except ValueError as error:
+            raise bad_url(f"{shown(self.url)} cannot be used: {self.redacted(error)}") from error
+        fs.dircache.use_listings_cache = False
+        if not _puts_whole(fs) and not _renames(fs):
+            raise bad_url(
+                f"{self._scheme}:// can neither store a file at once nor rename one: half of it could be seen",
+                hint="Write to a local path, and copy what is there.",
+            )
+        return fs, target
+
+    def _require_free(self, suffix: str) -> None:
+        with self._failing("looking at"), suppress(FileNotFoundError):
+            self._fs.info(self._target + suffix)
+            raise _taken(shown(self.url) + suffix, self.name)
+
+    def temporary(self) -> Temporary:
+        """A file in the folder for temporary files."""
+        with failing(f"writing in {self._scratch}"):
+            return Temporary(self._at, within=self._scratch)
+
+    def publish(self, files: Sequence[tuple[Temporary, str]]) -> None:
+        """Put each."""
+        done: list[str] = []
+        try:
+            for temporary, name in files:
+                suffix = name.removeprefix(self.name)
+                self._require_free(suffix)
+                with self._failing("publishing"):
+                    self._put(temporary, self._target + suffix, done)
+        except BaseException:
+            for target in reversed(done):
+                with suppress(Exception):
+                    self._fs.rm_file(target)
+            raise
+
+    def _put(self, temporary: Temporary, target: str, done: list[str]) -> None:
+        size = os.fstat(temporary.fd).st_size
+        if _puts_whole(self._fs):
+            done.append(target)
+            if "memory" in _protocols(self._fs):
+                with open(temporary.path, "rb") as file:
+                    self._fs.pipe_file(target, file.read())
+            else:
+                self._fs.put_file(temporary.path, target)
+            self._require_size(target, size)
+            return
+        part = f"{target}.part-{secrets.token_hex(8)}"
+        done.append(part)
+        self._fs.put_file(temporary.path, part)
+        self._require_size(part, size)
+        self._fs.mv(part, target)
+        done[-1] = target
+        self._require_size(target, size)
+
+    def _require_size(self, target: str, size: int) -> None:
+        found = self._fs.info(target) if "memory" in _protocols(self._fs) else self._connect()[0].info(target)
+        if found["size"] != size:
+            raise StorageError(
+                f"{shown(self.url)}: {found['size']} bytes arrived where {size} were sent",
+                hint="Nothing was published. Look at the server, then start again.",
+            )
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except SafeBackupError:
+            raise
+        except Exception as error:  # each of these libraries has errors of its own
+            raise StorageError(
+                f"{what} {shown(self.url)}: {type(error).__name__}: {self.redacted(error)}",
+                hint="Nothing was published. Look at the server, the folder and the permissions, then start again.",
+                retryable=isinstance(error, ConnectionError | TimeoutError),
+            ) from error
+
+    def redacted(self, error: Exception) -> str:
+        """What a library says, without the secrets that it was given."""
+        text = str(error)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def close(self) -> None:
+        """Let go of the connection and the folder for temporary files."""
+        self._fs = None
+        if self._at >= 0:
+            os.close(self._at)
+            self._at = -1
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _puts_whole(fs: Any) -> bool:
+    return type(fs).__module__.partition(".")[0] in _WHOLE_PUTS or "memory" in _protocols(fs)
+
+
+def _renames(fs: Any) -> bool:
+    """Whether it has a rename of its own: the one that fsspec gives to all copies and deletes."""
+    from fsspec import AbstractFileSystem
+
+    return getattr(fs.mv, "__func__", None) is not AbstractFileSystem.mv
+
+
+def _taken(where: str, name: str) -> SafeBackupError:
+    if where.endswith(name):
+        return ConflictError(
+            f"{where} is there already, and was left alone", hint="Put {utc} into the name: each run has its own then."
+        )
+    return ConflictError(
+        f"{where} is there already, and was left alone",
+        hint=f"If there is no {name} beside it, a run was interrupted while publishing: remove it.",
+    )
+
+
+def require_source(path: object) -> str:
+    """The real path of a file or folder to add.
+
+    Raises:
+        ConfigurationError, NotFoundError: it is neither, or not there.
+    """
+    if not isinstance(path, str | bytes | os.PathLike) or not (raw := os.fsencode(path)) or b"\0" in raw:
+        raise ConfigurationError(f"{path!r} is no path", hint='Such as "/srv/orders".')
+    # What is named itself is followed if it is a link: nobody means to save the link alone.
+    real = os.path.realpath(os.fsdecode(raw))
+    if not os.path.exists(real):
+        raise NotFoundError(
+            f"{os.fsdecode(raw)!r} does not exist",
+            code=Code.NO_SOURCE,
+            hint="Look at its spelling, and whether its disk is mounted. Nothing was published.",
+        )
+    if not os.path.isfile(real) and not os.path.isdir(real):
+        raise ConfigurationError(
+            f"{os.fsdecode(raw)!r} is neither a file nor a folder",
+            hint="Read a device by a command: writer.command(…).",
+        )
+    return real
