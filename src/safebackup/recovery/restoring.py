@@ -17,7 +17,18 @@ from typing import Literal, TypeVar
 import attrs
 
 from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, RefusedError
-from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
+from safebackup.events import (
+    FILES_PER_COUNT,
+    FilesCounted,
+    FindingRaised,
+    NoProgress,
+    Observer,
+    Progress,
+    RunFinished,
+    RunStarted,
+    ignore,
+    logged,
+)
 from safebackup.findings import AT_HOME, Finding, Severity, printable, starts_at_home
 from safebackup.format.manifest import Entry, EntryKind, Segment, path_key
 from safebackup.format.pack import ChunkPlace
@@ -367,6 +378,8 @@ class _Restore:
         if entry.kind == EntryKind.FILE:
             self.files += 1
             self.content_bytes += entry.size
+            if self.files % FILES_PER_COUNT == 0:
+                self.observer(FilesCounted(run=self.run, files=self.files))
 
 
 class _Crew:

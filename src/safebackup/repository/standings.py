@@ -22,7 +22,7 @@ class Standing(StrEnum):
     INCOMPLETE = "incomplete"  # some expected path is missing
     COMPLETE = "complete"
     VERIFIED = "verified"  # a verification passed for it; the level is told beside
-    PROVEN = "proven"  # a drill ended "proved"
+    PROVEN = "proven"  # a drill ended "proved", and none failed since
 
 
 @attrs.frozen
@@ -52,9 +52,16 @@ def judge(name: str, *, complete: bool, history: History) -> Judgement:
     level = _LEVELS[depth] if depth >= 0 else ""
     if not complete:
         return Judgement(Standing.INCOMPLETE, level, suspect=False)
-    if any(body.kind == DRILL and body.outcome == "proved" and name in body.snapshots for body in mentions.values()):
+    if _is_proven({key: body for key, body in mentions.items() if body.kind == DRILL}, name, journal):
         return Judgement(Standing.PROVEN, level, suspect=False)
     return Judgement(Standing.VERIFIED if level else Standing.COMPLETE, level, suspect=False)
+
+
+def _is_proven(drills: Mapping[str, JournalBody], name: str, journal: Mapping[str, JournalBody]) -> bool:
+    """Whether a drill proved it, later than every drill that failed."""
+    failed = {key for key, body in drills.items() if body.outcome == "failed"}
+    proved = [key for key, body in drills.items() if body.outcome == "proved" and name in body.snapshots]
+    return any(not failed or failed <= _ancestors(key, journal) for key in proved)
 
 
 def _depth(body: JournalBody) -> int:
