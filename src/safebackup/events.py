@@ -51,6 +51,13 @@ class ObjectStored(Event):
 
 
 @attrs.frozen(kw_only=True)
+class FilesCounted(Event):
+    """So many files are done so far; told every few hundred files."""
+
+    files: int
+
+
+@attrs.frozen(kw_only=True)
 class FindingRaised(Event):
     """Something was noticed."""
 
@@ -63,6 +70,8 @@ class ChunksRescued(Event):
 
     count: int
 
+
+FILES_PER_COUNT = 256
 
 Observer: TypeAlias = Callable[[Event], None]
 

@@ -23,7 +23,7 @@ from safebackup.backup.snapshot_writer import SnapshotWriter
 from safebackup.backup.source import AnyPath, Source, source_of
 from safebackup.backup.streams import AnyStream, StreamSource
 from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, RefusedError
-from safebackup.events import NoProgress, Observer, Progress, ignore
+from safebackup.events import FILES_PER_COUNT, FilesCounted, NoProgress, Observer, Progress, ignore
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.compressing import LEVEL_DEFAULT
 from safebackup.repository import Repository
@@ -137,8 +137,12 @@ def _store(publication: Publication, source: Source, callback: Progress, lost: f
         lost=lost,
     )
     scan = Scan(source)
+    told = 0
     for found in scan:
         pipeline.add(found)
+        if pipeline.counts.files - told >= FILES_PER_COUNT:
+            told = pipeline.counts.files
+            publication.observer(FilesCounted(run=run.label, files=told))
     pipeline.finish()
     previous.finish()
     if scan.excluded and not pipeline.counts.files and not source.allow_empty:

@@ -1,0 +1,355 @@
+"""`guard`: a script at its time, once and alone; and which of its runs are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import attrs
+import typer
+
+from safebackup.cli.options import command
+from safebackup.cli.output import Result, one_line
+from safebackup.cli.running import Screen, Stopped
+from safebackup.cli.sizes import parse_duration
+from safebackup.errors import ConfigurationError, SafeBackupError, StorageError
+from safebackup.events import logger
+from safebackup.statuses import ExitStatus
+
+if TYPE_CHECKING:
+    from safebackup.guarding import Guard, GuardReport, Permit
+    from safebackup.schedule import Schedule
+
+_ON_REFUSAL_SECONDS = 60
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_WHEN = "--cron '30 1 * * *' --tz Africa/Lagos"
+
+
+@attrs.frozen
+class When:
+    """When the script is due."""
+
+    cron: Annotated[
+        str | None,
+        typer.Option("--cron", metavar="LINE", help="A cron expression of five fields.", show_default=False),
+    ] = None
+    daily: Annotated[
+        list[str] | None,
+        typer.Option("--daily", metavar="TIME", help="Each day at this time, such as 01:30; repeatable."),
+    ] = None
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", metavar="FILE", help="A schedule as Schedule.to_dict writes it, in JSON."),
+    ] = None
+    tz: Annotated[
+        str | None,
+        typer.Option(
+            "--tz", metavar="ZONE", help="The place whose clock counts, such as Africa/Lagos.", show_default=False
+        ),
+    ] = None
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option("--forbid", metavar="HOURS", help="Never start in these hours, such as 08:00-18:00; repeatable."),
+    ] = None
+
+
+@attrs.frozen
+class Rules:
+    """What else holds for a start."""
+
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="FILE_OR_URL",
+            help="Where the guard remembers runs. Without it: a file in ~/.local/state/safebackup named after --job, "
+            "or after the script and its arguments.",
+            show_default=False,
+        ),
+    ] = None
+    job: Annotated[str, typer.Option("--job", metavar="NAME", help="What the state belongs to.")] = ""
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="TIME", help="So late it may still be started, such as 30m.")
+    ] = "30m"
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline",
+            metavar="TIME",
+            help="End the script, and all that it started, unless it is done in time.",
+            show_default=False,
+        ),
+    ] = None
+    override: Annotated[
+        str | None,
+        typer.Option(
+            "--override",
+            metavar="REASON",
+            help="Start it although the guard would refuse; recorded with your name.",
+            show_default=False,
+        ),
+    ] = None
+    on_refusal: Annotated[
+        str | None,
+        typer.Option(
+            "--on-refusal",
+            metavar="COMMAND",
+            help="Run this when the script was not started; SAFEBACKUP_REFUSAL_CODE and others say why.",
+            show_default=False,
+        ),
+    ] = None
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make `guard` a command of `app`."""
+    command(app, "guard")(guard)
+
+
+def guard(
+    context: typer.Context,
+    screen: Screen,
+    when: When,
+    rules: Rules,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing; tell from the state which runs are missing.")
+    ] = False,
+    within: Annotated[
+        str, typer.Option("--within", metavar="TIME", help="How far back --check looks before the last success.")
+    ] = "7d",
+    script: Annotated[
+        list[str] | None, typer.Argument(metavar="-- SCRIPT", help="What to run.", show_default=False)
+    ] = None,
+) -> Result:
+    """Run a script at its time only, once and alone; refuse, and say why, at any other moment."""
+    behind_dashes: list[str] | None = context.obj
+    if check:
+        if script:
+            raise ConfigurationError(f"--check starts nothing, and {script[0]!r} is given", hint="Leave it out.")
+        return _check(when, rules, within)
+    if not script or script != behind_dashes:
+        raise ConfigurationError(
+            "no script stands behind --", hint=f"Write it last: safebackup guard {_WHEN} -- ./backup.sh"
+        )
+    told = None if rules.on_refusal is None else _words("--on-refusal", rules.on_refusal)
+    permit = None
+    try:
+        with _guard(when, rules, script) as permit:
+            status = _run(permit, script, _deadline(rules))
+    except SafeBackupError as error:
+        if permit is None and told is not None:
+            _tell_refusal(told, error, rules)
+        raise
+    return _result(permit, script, status)
+
+
+def _guard(when: When, rules: Rules, script: Sequence[str]) -> Guard:
+    from safebackup.guarding import guard
+
+    schedule = _schedule(when)
+    if schedule is None:
+        raise ConfigurationError("nothing says when the script is due", hint=f"Write {_WHEN}")
+    seconds = _deadline(rules)
+    return guard(
+        schedule,
+        grace=timedelta(seconds=parse_duration("--grace", rules.grace)),
+        state=_state(rules, script),
+        job=rules.job,
+        deadline=None if seconds is None else timedelta(seconds=seconds),
+        override=rules.override,
+    )
+
+
+def _deadline(rules: Rules) -> int | None:
+    return None if rules.deadline is None else parse_duration("--deadline", rules.deadline)
+
+
+def _run(permit: Permit, script: Sequence[str], deadline: int | None) -> int:
+    """Run the script with our own streams; its exit status, 128 and the signal's number where one ended it."""
+    from safebackup.commands import start_attached
+    from safebackup.instants import format_instant
+
+    facts = {"SAFEBACKUP_RUN_ID": permit.run_id}
+    if permit.occurrence is not None:
+        facts["SAFEBACKUP_DUE"] = format_instant(permit.occurrence.instant)
+    try:
+        with start_attached(script, deadline=deadline, environment=facts) as running:
+            permit.watch(*running.pids)
+            (ended,) = running.wait()
+    except Stopped as stopped:
+        permit.fail(stopped.message)
+        raise
+    if ended.status < 0:
+        permit.fail(f"it was ended by {_signal_name(-ended.status)}")
+        return 128 - ended.status
+    if ended.status > 255:
+        permit.fail("nobody knows how it ended, because SIGCHLD is ignored here")
+        return int(ExitStatus.FAILED)
+    if ended.status:
+        permit.fail(f"it ended with status {ended.status}")
+    return ended.status
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _result(permit: Permit, script: Sequence[str], status: int) -> Result:
+    return Result(
+        outcome="failed" if status else "done",
+        status=status,
+        report={
+            "run_id": permit.run_id,
+            "due": None if permit.occurrence is None else permit.occurrence.instant,
+            "script_status": status,
+        },
+        findings=permit.findings,
+        findings_total=len(permit.findings),
+        summary=f"{one_line(script[0])}: {permit.failure}" if status else "",
+    )
+
+
+def _schedule(when: When) -> Schedule | None:
+    """The schedule that the options name; None if they name none."""
+    from safebackup.schedule import Schedule
+
+    named = {"--cron": when.cron, "--daily": when.daily, "--schedule": when.schedule}
+    given = [option for option, value in named.items() if value]
+    if len(given) > 1:
+        raise ConfigurationError(f"{' and '.join(given)} exclude each other", hint="Say once when it is due.")
+    if when.schedule is not None:
+        if when.tz is not None or when.forbid:
+            raise ConfigurationError(
+                "--schedule has a zone and forbidden hours of its own", hint="Leave out --tz and --forbid."
+            )
+        return Schedule.from_dict(_json_in(when.schedule))
+    if not given:
+        return None
+    if when.tz is None:
+        raise ConfigurationError(
+            f"{given[0]} does not say whose clock is meant", hint="Name a place: --tz Africa/Lagos; or --tz UTC."
+        )
+    forbid = when.forbid or ()
+    if when.cron is not None:
+        return Schedule.cron(when.cron, tz=when.tz, forbid=forbid)
+    return Schedule.daily(at=when.daily or (), tz=when.tz, forbid=forbid)
+
+
+def _json_in(path: str) -> Mapping[str, object]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--schedule {path} cannot be read: {error.strerror}", hint="Name a file with a schedule."
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"--schedule {path} is not JSON", hint="Write one from Python: to_dict.") from error
+    if not isinstance(record, dict):
+        raise ConfigurationError(f"--schedule {path} holds no schedule", hint="Write one from Python: to_dict.")
+    return record
+
+
+def _state(rules: Rules, script: Sequence[str]) -> str:
+    """Where the state is: as named, or in the user's own folder for such things, which is made."""
+    if rules.state is not None:
+        return rules.state
+    name = rules.job
+    if not name and script:
+        digest = hashlib.sha256(os.fsencode("\0".join(script))).hexdigest()
+        name = f"{re.sub('[^A-Za-z0-9._-]', '_', os.path.basename(script[0]))}-{digest[:12]}"
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"--job {name!r} cannot name a file" if name else "nothing says where the state is",
+            hint="Name it: --state /var/lib/safebackup/orders.json",
+        )
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if not os.path.isabs(home):
+        raise ConfigurationError("this user has no home folder for a state", hint="Name a file: --state FILE")
+    folder = os.path.join(home, "safebackup")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError.from_os(f"making {folder}, for the state", error) from error
+    return os.path.join(folder, f"guard-{name}.json")
+
+
+def _words(option: str, text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {text!r}: {error}", hint="Quote it as for a shell.") from error
+    if not words:
+        raise ConfigurationError(f"{option} names no program", hint=f"{option} 'mail -s refused ops@example.org'")
+    return words
+
+
+def _tell_refusal(told: Sequence[str], error: SafeBackupError, rules: Rules) -> None:
+    """Run what wants to know; that it fails hides nothing."""
+    from safebackup.commands import run
+    from safebackup.guarding import StartRefusedError
+    from safebackup.schedule.moments import write_instant
+
+    due = error.refusal.due if isinstance(error, StartRefusedError) else None
+    facts = {
+        "SAFEBACKUP_REFUSAL_CODE": str(error.code),
+        "SAFEBACKUP_REFUSAL_MESSAGE": error.message,
+        "SAFEBACKUP_REFUSAL_HINT": error.hint,
+        "SAFEBACKUP_JOB": rules.job,
+        "SAFEBACKUP_DUE": "" if due is None else write_instant(due),
+    }
+    try:
+        ended = run(told, deadline=_ON_REFUSAL_SECONDS, environment=facts)
+    except SafeBackupError as failed:
+        logger.warning("--on-refusal: %s", failed)
+        return
+    if ended.status:
+        logger.warning("--on-refusal: %s ended with status %d: %s", told[0], ended.status, ended.stderr)
+
+
+def _check(when: When, rules: Rules, within: str) -> Result:
+    from safebackup.guarding import check_guard
+
+    report = check_guard(
+        _state(rules, ()),
+        schedule=_schedule(when),
+        job=rules.job or None,
+        within=timedelta(seconds=parse_duration("--within", within)),
+    )
+    return Result(
+        outcome="complete" if report.passed else "missing",
+        status=ExitStatus.OK if report.passed else ExitStatus.FAILED,
+        report={
+            "missing": [{"run_id": one.run_id, "due": one.instant} for one in report.missing],
+            "running": report.running,
+            "since": report.since,
+            "last_success": report.last_success,
+            "next": report.next,
+        },
+        findings=report.findings,
+        findings_total=len(report.findings),
+        summary=_summary(report),
+    )
+
+
+def _summary(report: GuardReport) -> str:
+    from safebackup.instants import format_instant
+
+    if report.since is None:
+        return "nothing was ever written there"
+    last = "none" if report.last_success is None else format_instant(report.last_success)
+    following = "never" if report.next is None else format_instant(report.next)
+    running = "; a run is active" if report.running else ""
+    return (
+        f"missing since {format_instant(report.since)}: {len(report.missing)}; last success: {last}; "
+        f"next: {following}{running}"
+    )

@@ -1,0 +1,192 @@
+"""`restore`, `verify` and `drill`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+from safebackup.cli.opening import open_repository
+from safebackup.cli.options import OfSource, Pace, Where, command
+from safebackup.cli.output import Result, fields_of, one_line
+from safebackup.cli.progress import watching
+from safebackup.cli.running import Screen
+from safebackup.cli.sizes import count_text, duration_text, size_text
+from safebackup.errors import ConfigurationError
+from safebackup.statuses import ExitStatus
+
+_DRILL_STATUSES = {
+    "proved": ExitStatus.OK,
+    "failed": ExitStatus.DRILL_FAILED,
+    "could_not_check": ExitStatus.NOT_VERIFIED,
+}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make `restore`, `verify` and `drill` commands of `app`."""
+    command(app, "restore")(restore)
+    command(app, "verify", proves=True)(verify)
+    command(app, "drill", proves=True)(drill)
+
+
+def restore(
+    screen: Screen,
+    where: Where,
+    pace: Pace,
+    snapshot: Annotated[
+        str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.", show_default=False)
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FOLDER", help="Where to restore to: a new or an empty folder.", show_default=False
+        ),
+    ],
+    path: Annotated[
+        list[str] | None,
+        typer.Option("--path", metavar="PATH", help="Only this path in the snapshot; repeatable."),
+    ] = None,
+    overwrite: Annotated[
+        Literal["refuse", "keep", "replace"],
+        typer.Option("--overwrite", help="What to do where the folder holds something already."),
+    ] = "refuse",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; tell what would be restored and what would be missing.")
+    ] = False,
+    source: OfSource = None,
+) -> Result:
+    """Restore a snapshot, or parts of it, into a folder."""
+    from safebackup.recovery import restore as restore_snapshot
+
+    chosen = open_repository(where, pace).snapshot(snapshot, source=source)
+    with watching(screen, "restore") as progress:
+        report = restore_snapshot(
+            chosen,
+            to,
+            paths=path or None,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            callback=progress,
+            observer=progress.observe,
+        )
+    done = "would be restored" if dry_run else "restored"
+    summary = (
+        f"{'complete' if report.complete else 'INCOMPLETE'}: {count_text(report.files, 'file')}, "
+        f"{size_text(report.content_bytes)} of snapshot {chosen.id[:12]} {done} to {one_line(report.target)} "
+        f"in {duration_text(report.seconds)}"
+    )
+    return Result(
+        outcome="complete" if report.complete else "incomplete",
+        status=ExitStatus.OK if report.complete else ExitStatus.INCOMPLETE,
+        report=fields_of(report),
+        findings=report.findings,
+        findings_total=report.findings_total,
+        summary=summary,
+    )
+
+
+def verify(
+    screen: Screen,
+    where: Where,
+    pace: Pace,
+    snapshot: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SNAPSHOT",
+            help="Only this one: the beginning of its id, or latest. Without it the whole repository.",
+            show_default=False,
+        ),
+    ] = None,
+    level: Annotated[
+        Literal["structure", "sample", "full"],
+        typer.Option("--level", help="How much is read: full is every byte, sample a twentieth of the packs."),
+    ] = "full",
+    source: OfSource = None,
+) -> Result:
+    """Read what is stored and compare it with what was promised."""
+    from safebackup.recovery import verify as verify_it
+
+    repository = open_repository(where, pace)
+    wanted = snapshot if snapshot is not None else "latest" if source is not None else None
+    chosen = repository if wanted is None else repository.snapshot(wanted, source=source)
+    with watching(screen, "verify") as progress:
+        report = verify_it(chosen, level=level, callback=progress)
+    return Result(
+        outcome="passed" if report.passed else "damaged",
+        status=ExitStatus.OK if report.passed else ExitStatus.DAMAGE,
+        report=fields_of(report),
+        findings=report.findings,
+        findings_total=report.findings_total,
+        summary=f"{report.statement} ({size_text(report.bytes_read)} read in {duration_text(report.seconds)})",
+    )
+
+
+def drill(
+    screen: Screen,
+    where: Where,
+    pace: Pace,
+    snapshot: Annotated[
+        str,
+        typer.Argument(metavar="SNAPSHOT", help="The beginning of its id; without it the newest.", show_default=False),
+    ] = "latest",
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            metavar="'PROGRAM ARGUMENT...'",
+            help="Run this in the restored folder, without a shell; status 0 means yes. Repeatable.",
+        ),
+    ] = None,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            "--scratch",
+            metavar="FOLDER",
+            help="Restore into this new or empty folder; without it a private one among the temporary files.",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave what was restored there.")] = False,
+    source: OfSource = None,
+) -> Result:
+    """Rehearse a restore: restore to a safe place, compare everything, run checks, and keep the evidence."""
+    from safebackup.recovery.drilling import drill as rehearse
+
+    checks = _checks(check or ())
+    chosen = open_repository(where, pace).snapshot(snapshot, source=source)
+    with watching(screen, "drill") as progress:
+        report = rehearse(
+            chosen, scratch=scratch, checks=checks, keep=keep, callback=progress, observer=progress.observe
+        )
+    outcome = str(report.outcome)
+    lines = [f"{outcome.replace('_', ' ')}: {report.statement}"]
+    lines += [f"  {one.name}: {str(one.outcome).replace('_', ' ')} {one.what}".rstrip() for one in report.checks]
+    lines.append(f"  the data were back after {duration_text(report.recovery_seconds)}")
+    if report.scratch:
+        lines.append(f"  what was restored is left in {report.scratch}")
+    return Result(
+        outcome=outcome,
+        status=_DRILL_STATUSES.get(outcome, ExitStatus.NOT_VERIFIED),
+        report={**fields_of(report), "recovery_seconds": report.recovery_seconds},
+        findings=report.findings,
+        findings_total=report.findings_total,
+        summary="\n".join(map(one_line, lines)),
+    )
+
+
+def _checks(texts: Sequence[str]) -> list[list[str]]:
+    """Commands as a shell would split them, though none runs them."""
+    checks = []
+    for text in texts:
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--check {text!r} cannot be split into words: {error}", hint="Close every quote."
+            ) from error
+        if not words:
+            raise ConfigurationError("--check is empty", hint="Name a program: --check 'test -s orders.sql'")
+        checks.append(words)
+    return checks
