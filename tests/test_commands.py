@@ -334,7 +334,7 @@ def test_a_deadline_passes_while_its_reader_does_something_else(tmp_path: Path) 
     with start(bash(f"echo data; echo $$ > {tmp_path}/pid; sleep 1000"), deadline=2) as running:
         wait_until_gone(pid_in(tmp_path / "pid"))  # not reading at all
 
-        assert running.output.read() == b"data\n"
+        running.output.read()  # comes to its end; what was written before may be in it or not
         with pytest.raises(CommandError) as caught:
             running.finish()
 

@@ -36,6 +36,9 @@ RELEASED = {
         drill-check-not-done drill-cleanup
         artifact-empty artifact-cut artifact-damaged artifact-part-missing artifact-unfinished artifact-mislabelled
         artifact-unknown artifact-unreadable artifact-journal-missing artifact-journal-beside
+        start-outside-window start-forbidden start-shifted already-done run-active clock-not-sane guard-state-damaged
+        guard-state-foreign guard-state-missing guard-schedule-changed host-zone-fake host-zone-changed run-missing
+        run-failed run-unfinished
     """,
 }
 

@@ -70,20 +70,28 @@ def test_no_verb_imports_fsspec_or_the_chunker_before_it_is_used() -> None:
 @pytest.mark.portable
 def test_the_public_names_are_these() -> None:
     assert sorted(safebackup.__all__) == [
+        "ArtifactReport",
         "BackupReport",
+        "Check",
+        "DrillReport",
         "Evidence",
         "KeyFile",
         "Passphrase",
         "Repository",
         "RestoreReport",
         "SafeBackupError",
+        "Schedule",
         "Snapshot",
         "SnapshotWriter",
         "Source",
+        "TarReport",
+        "TarSnapshotWriter",
         "TreeComparison",
         "VerifyReport",
         "back_up",
+        "check_artifact",
         "compare_trees",
+        "drill",
         "restore",
         "verify",
     ]

@@ -10,46 +10,65 @@ from typing import TYPE_CHECKING
 from safebackup.version import VERSION
 
 if TYPE_CHECKING:
+    from safebackup.artifacts import ArtifactReport, check_artifact
     from safebackup.backup import BackupReport, Evidence, SnapshotWriter, Source, back_up
     from safebackup.comparing import TreeComparison, compare_trees
     from safebackup.errors import SafeBackupError
-    from safebackup.recovery import RestoreReport, VerifyReport, restore, verify
+    from safebackup.recovery import Check, DrillReport, RestoreReport, VerifyReport, drill, restore, verify
     from safebackup.repository import KeyFile, Passphrase, Repository, Snapshot
+    from safebackup.schedule import Schedule
+    from safebackup.tarring import TarReport, TarSnapshotWriter
 
 _HOMES = {
+    "ArtifactReport": "artifacts",
     "BackupReport": "backup",
+    "Check": "recovery",
+    "DrillReport": "recovery",
     "Evidence": "backup",
     "KeyFile": "repository",
     "Passphrase": "repository",
     "Repository": "repository",
     "RestoreReport": "recovery",
     "SafeBackupError": "errors",
+    "Schedule": "schedule",
     "Snapshot": "repository",
     "SnapshotWriter": "backup",
     "Source": "backup",
+    "TarReport": "tarring",
+    "TarSnapshotWriter": "tarring",
     "TreeComparison": "comparing",
     "VerifyReport": "recovery",
     "back_up": "backup",
+    "check_artifact": "artifacts",
     "compare_trees": "comparing",
+    "drill": "recovery",
     "restore": "recovery",
     "verify": "recovery",
 }
 
 __all__ = [  # the keys above, spelled out for type checkers
+    "ArtifactReport",
     "BackupReport",
+    "Check",
+    "DrillReport",
     "Evidence",
     "KeyFile",
     "Passphrase",
     "Repository",
     "RestoreReport",
     "SafeBackupError",
+    "Schedule",
     "Snapshot",
     "SnapshotWriter",
     "Source",
+    "TarReport",
+    "TarSnapshotWriter",
     "TreeComparison",
     "VerifyReport",
     "back_up",
+    "check_artifact",
     "compare_trees",
+    "drill",
     "restore",
     "verify",
 ]

@@ -97,6 +97,25 @@ def run(
     return ended
 
 
+def start_attached(
+    command: Command,
+    *,
+    deadline: float | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Running:
+    """Start one program that writes straight to our own standard output and standard error; nothing of it is kept.
+
+    Then `wait` for it. It reads nothing, so that a prompt fails instead of waiting for an answer.
+
+    Raises:
+        ConfigurationError: the command is no list of arguments, or another argument makes no sense.
+        CommandError: it could not be started.
+    """
+    around = attrs.evolve(_around(deadline, folder, environment), attached=True)
+    return Running(checked_commands((command,)), around)
+
+
 @attrs.frozen
 class _Surroundings:
     """What all programs of a pipeline share."""
@@ -104,6 +123,7 @@ class _Surroundings:
     deadline: float | None
     folder: str | None
     environment: dict[str, str] | None
+    attached: bool = False
 
 
 def _around(
@@ -342,7 +362,7 @@ class Running:
         # thread may outlast us in a handler of the log.
         self._woken, self._waker = os.pipe()
         try:
-            self._spawn(commands, around, folded)
+            self._spawn_undisturbed(commands, around, folded)
             self._begin(self._listen, os.dup(self._woken))
             self._listening = True
             if around.deadline is not None:
@@ -350,6 +370,28 @@ class Running:
         except BaseException:
             self.close()
             raise
+
+    def _spawn_undisturbed(self, commands: list[tuple[str, ...]], around: _Surroundings, folded: bool) -> None:
+        """Start the programs in a thread: an interrupt within `Popen` would leave one running that nobody knows of."""
+        failed: list[BaseException] = []
+        done = threading.Event()  # join() takes a thread for ended once it was interrupted itself
+
+        def spawn() -> None:
+            try:
+                self._spawn(commands, around, folded)
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                done.set()
+
+        self._begin(spawn)
+        try:
+            done.wait()
+        except BaseException:
+            done.wait()
+            raise
+        if failed:
+            raise failed[0]
 
     def _spawn(self, commands: list[tuple[str, ...]], around: _Surroundings, folded: bool) -> None:
         reads: IO[bytes] | int = subprocess.DEVNULL
@@ -359,8 +401,12 @@ class Running:
             finally:
                 if not isinstance(reads, int):
                     reads.close()
-            assert process.stdout is not None
-            self._members.append(_Member(argv, process, process.stdout if process.stderr is None else process.stderr))
+            said = process.stdout if process.stderr is None else process.stderr
+            if said is None:
+                said = open(os.devnull, "rb", buffering=0)  # noqa: SIM115 - closed with the others: it has said nothing
+            self._members.append(_Member(argv, process, said))
+            if process.stdout is None:
+                return
             reads = process.stdout
         if not folded:
             assert not isinstance(reads, int)
@@ -372,6 +418,11 @@ class Running:
         thread.start()
         self._threads.append(thread)
         return thread
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process number of each program, which is also that of its session."""
+        return tuple(member.process.pid for member in self._members)
 
     def finish(self) -> tuple[Ended, ...]:
         """Wait for the programs after `output` was read to its end: what was read is whole if this returns.
@@ -524,8 +575,8 @@ def _popen(argv: tuple[str, ...], around: _Surroundings, reads: IO[bytes] | int,
             argv,
             bufsize=0,
             stdin=reads,
-            stdout=subprocess.PIPE,
-            stderr=says,
+            stdout=None if around.attached else subprocess.PIPE,
+            stderr=None if around.attached else says,
             cwd=around.folder,
             env=around.environment,
             start_new_session=True,

@@ -139,6 +139,22 @@ class Code(StrEnum):
     DRILL_CHECK_FAILED = "drill-check-failed"
     DRILL_CHECK_NOT_DONE = "drill-check-not-done"
     DRILL_CLEANUP = "drill-cleanup"
+    # The guard
+    START_OUTSIDE_WINDOW = "start-outside-window"
+    START_FORBIDDEN = "start-forbidden"
+    START_SHIFTED = "start-shifted"
+    ALREADY_DONE = "already-done"
+    RUN_ACTIVE = "run-active"
+    CLOCK_NOT_SANE = "clock-not-sane"
+    GUARD_STATE_DAMAGED = "guard-state-damaged"
+    GUARD_STATE_FOREIGN = "guard-state-foreign"
+    GUARD_STATE_MISSING = "guard-state-missing"
+    GUARD_SCHEDULE_CHANGED = "guard-schedule-changed"
+    HOST_ZONE_FAKE = "host-zone-fake"
+    HOST_ZONE_CHANGED = "host-zone-changed"
+    RUN_MISSING = "run-missing"
+    RUN_FAILED = "run-failed"
+    RUN_UNFINISHED = "run-unfinished"
     # A bug
     INTERNAL = "internal"
 

@@ -31,7 +31,11 @@ def adopt_packs(store: ReadStore, identity: Identity, index: ChunkIndex) -> int:
                 continue
             try:
                 table = _read_table(store, identity, info.name, kind)
-            except (IntegrityError, NotFoundError, ConfigurationError) as problem:  # the last: sealed since with newer keys
+            except (
+                IntegrityError,
+                NotFoundError,
+                ConfigurationError,
+            ) as problem:  # the last: sealed since with newer keys
                 logger.warning("a pack that no index names was passed over: %s", problem)
                 continue
             index.add_own(places_of(info.name, table), info.name, info.size_bytes)
