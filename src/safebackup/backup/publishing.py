@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from safebackup.backup.pipeline import Counts
+from safebackup.emergency import ensure_emergency, noted
 from safebackup.errors import ConfigurationError, SafeBackupError
 from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, logged, logger
 from safebackup.findings import Finding, Severity, is_text
@@ -277,6 +278,8 @@ class Publication:
             tidy(run, self.writer)
         except SafeBackupError as problem:
             logger.warning("the snapshot is published, its journal record is not: %s", problem)
+        with noted("the snapshot is published"):
+            ensure_emergency(run.repository.store)
 
 
 def require_level(level: object) -> int:

@@ -124,6 +124,7 @@ def init(
     no_key: Annotated[bool, typer.Option("--no-key", help="Encrypt nothing.")] = False,
 ) -> Result:
     """Make a new repository."""
+    from safebackup.emergency import script_digest, script_name
     from safebackup.repository import KeyFile, Repository
 
     place = repository_url(where, url)
@@ -143,10 +144,15 @@ def init(
         lines.append(f"Keep a copy of {one_line(key.path)} elsewhere: without it nothing can be restored.")
     elif key is not None:
         lines.append("Keep the passphrase elsewhere too: without it nothing can be restored.")
+    lines.append(f"It holds {script_name()} for a restore without safebackup. Note down its SHA-256: {script_digest()}")
     lines.append(f"Next: safebackup backup FOLDER -r {one_line(shlex.quote(place))}" + _typed_key(where, new_key_file))
     return Result(
         outcome="created",
-        report={"repository": fields_of(repository), "sealed": key is not None},
+        report={
+            "repository": fields_of(repository),
+            "sealed": key is not None,
+            "restore_script_sha256": script_digest(),
+        },
         summary="\n".join(lines),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
+from safebackup.emergency import ensure_emergency, noted
 from safebackup.errors import (
     Code,
     ConfigurationError,
@@ -76,7 +77,10 @@ class Repository:
         if key is not None:
             key.material()  # a key that cannot be read leaves nothing behind
         store = open_store(url, create=True, storage_options=storage_options)
-        return found(store, key=key, runtime=runtime or Runtime())
+        repository = found(store, key=key, runtime=runtime or Runtime())
+        with noted("the repository is there"):
+            ensure_emergency(store)
+        return repository
 
     @classmethod
     def open(
