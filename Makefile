@@ -4,7 +4,8 @@
 # make check   formatting, lint, types, layers
 # make clean   remove what make made
 #
-# Everything happens in .venv; nothing else on the machine is changed.
+# Everything happens in .venv. Only as root, and only for the tests, missing programs are installed with apt-get: see
+# .ci/system-packages. Nobody else's machine is changed.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,7 +23,7 @@ OTHER_PYTHONS ?= python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/vers
 RUN := .venv/bin/python -m
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test long prepare check portable clean
+.PHONY: demo test long prepare system check portable clean
 
 demo: .venv/package-ready
 	@.venv/bin/python examples/demo.py
@@ -35,7 +36,10 @@ long: .venv/tests-ready
 	@SAFEBACKUP_LONG=1 $(RUN) pytest -o faulthandler_timeout=0
 
 # All that comes before the suite.
-prepare: check portable
+prepare: system check portable
+
+system:
+	@.ci/system-packages
 
 check: .venv/tests-ready
 	@$(RUN) ruff format --check .

@@ -9,7 +9,10 @@ import pytest
 
 import safebackup
 
-_HEAVY = {"attrs", "blake3", "cryptography", "fsspec", "msgspec", "pathspec", "pendulum", "pyfastcdc", "zstandard"}
+_HEAVY = {
+    *("attrs", "blake3", "cryptography", "fsspec", "hypothesis", "msgspec", "pathspec", "pendulum", "pyfastcdc"),
+    *("rich", "typer", "zstandard"),
+}
 _PROGRAM = """
 import sys
 
@@ -38,6 +41,11 @@ def import_without(piece: str, names: set[str]) -> subprocess.CompletedProcess[s
         ("safebackup.clock", set()),
         ("safebackup.events", {"attrs"}),
         ("safebackup.instants", {"pendulum"}),
+        ("safebackup.statuses", set()),
+        ("safebackup.schedule", {"attrs", "pendulum"}),
+        ("safebackup.artifacts", {"attrs"}),
+        ("safebackup.tarring", {"attrs", "zstandard"}),
+        ("safebackup.emergency", {"attrs"}),
         ("safebackup.commands", {"attrs"}),
         ("safebackup.comparing", {"attrs"}),
         ("safebackup.storage", {"attrs"}),
