@@ -12,7 +12,6 @@ import pytest
 from safebackup.commands import run
 from safebackup.errors import Code, ConfigurationError, ConflictError, StorageError
 from safebackup.tarring import TarSnapshotWriter
-from safebackup.tarring.places import RemotePlace, place_of
 from tests.tarring.conftest import FtpServer
 
 NAMES = ["a.tar.zst", "a.tar.zst.files.sha256", "a.tar.zst.sha256"]
@@ -125,14 +124,6 @@ def test_a_server_that_dies_on_the_way_leaves_nothing_under_the_name(ftp: FtpSer
         ftp.stop()
 
     assert "a.tar.zst" not in lying_in(ftp.folder)
-
-
-def test_a_library_that_repeats_a_secret_is_not_repeated() -> None:
-    url, options = "ftp://ann:hunter2@127.0.0.1/a.tar.zst", {"secret": "s3cr3t", "port": 21}
-    place = place_of(url, options, None)
-    assert isinstance(place, RemotePlace)
-
-    assert place.redacted(ValueError("hunter2 and s3cr3t at port 21")) == "*** and *** at port 21"
 
 
 def test_a_full_scratch_folder_is_told_apart(ftp: FtpServer, tmp_path: Path) -> None:

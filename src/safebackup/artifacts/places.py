@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import attrs
 
 from safebackup.artifacts.reading import PIECE, Reader
-from safebackup.errors import Code, ConfigurationError, NotFoundError, SafeBackupError, StorageError
+from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import printable
+from safebackup.remotes import Remote, local_path
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BLOCK = 4 << 20
-_SECRET = re.compile(r"//[^/@]*@|[?#].*", re.DOTALL)
 
 
 class StoredFile:
     """An open file whose failures are ours, and which counts what was read of it."""
 
-    def __init__(self, file: IO[bytes], shown: str) -> None:
+    def __init__(self, file: IO[bytes], reading: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
-        self._shown = shown
+        self._reading = reading
         self.bytes_read = 0
 
     def read(self, count: int = -1) -> bytes:
         """As of any file."""
-        with ours(self._shown, "reading"):
+        with self._reading():
             data = self._file.read(count)
         self.bytes_read += len(data)
         return data
@@ -65,13 +63,14 @@ class Place:
     path: Path | None
     names: frozenset[str] | None
     _open: Callable[[str], IO[bytes]]
+    _failing: Callable[[str], AbstractContextManager[None]]  # raises what goes wrong within as our errors
     _files: list[StoredFile] = attrs.field(factory=list, init=False)
 
     def open(self, name: str = "") -> StoredFile:
         """The artefact, or a file of the folder that it is."""
-        shown = f"{self.shown}/{name}" if name else self.shown
-        with ours(shown, "opening"):
-            file = StoredFile(self._open(name), shown)
+        what = f" {name} of" if name else ""
+        with self._failing(f"opening{what}"):
+            file = StoredFile(self._open(name), lambda: self._failing(f"reading{what}"))
         self._files.append(file)
         return file
 
@@ -89,7 +88,7 @@ class Place:
         """Something that differs once the artefact was written to; always the same for URLs."""
         if self.path is None or self.names is not None:
             return None
-        with ours(self.shown, "looking at"):
+        with self._failing("looking at"):
             status = self.path.stat()
         return status.st_size, status.st_mtime_ns, status.st_ino
 
@@ -114,17 +113,17 @@ def find_place(path_or_url: object, storage_options: Mapping[str, object] | None
         raise ConfigurationError(
             f"a path or a URL was expected, and {path_or_url!r} was given", code=Code.BAD_URL, hint="Name one artefact."
         )
-    match = _SCHEME.fullmatch(text)
-    if match is None or match[1].lower() in ("file", "local"):
-        if storage_options:
-            raise ConfigurationError(f"{text} is local and takes no storage options", hint="Leave them out.")
-        return _local(Path(text if match is None else match[2]))
-    return _remote(text, dict(storage_options or {}))
+    local = local_path(text, storage_options)
+    return _remote(text, storage_options) if local is None else _local(Path(local))
 
 
 def _local(path: Path) -> Place:
     shown = printable(os.fsencode(path))
-    with ours(shown, "looking at"):
+
+    def failing(doing: str) -> AbstractContextManager[None]:
+        return _failing_here(f"{doing} {shown}", shown)
+
+    with failing("looking at"):
         status = path.stat()
         is_folder = stat.S_ISDIR(status.st_mode)
         names = frozenset(os.listdir(path)) if is_folder else None
@@ -132,104 +131,34 @@ def _local(path: Path) -> Place:
         raise ConfigurationError(
             f"{shown} is neither a file nor a folder", hint="Write it to a file first: an artefact is read to its end."
         )
-    return Place(shown, path.name, path, names, lambda name: (path / name if name else path).open("rb"))
+    return Place(shown, path.name, path, names, lambda name: (path / name if name else path).open("rb"), failing)
 
 
-def _remote(url: str, options: dict[str, Any]) -> Place:
-    shown = _SECRET.sub(lambda found: "//…@" if found[0].startswith("//") else "", url, count=1)
-    shown = _SECRET.sub("", shown) if "?" in shown or "#" in shown else shown
-    if "::" in url:
-        raise ConfigurationError(f"{shown} chains URLs with '::'", code=Code.BAD_URL, hint="Give the artefact's own.")
-    options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
-    with ours(shown, "opening"):
-        files, path = _file_system(url, shown, options)
+def _remote(url: str, storage_options: Mapping[str, object] | None) -> Place:
+    remote = Remote.reach(url, storage_options)
+    files, path = remote.files, remote.path.rstrip("/")
+    with remote.failing("opening"):
         details = files.info(path)
         names = None
         if details.get("type") == "directory":
             names = frozenset(str(name).rstrip("/").rsplit("/", 1)[-1] for name in files.ls(path, detail=False))
 
     def open_one(name: str) -> IO[bytes]:
-        target = f"{path.rstrip('/')}/{name}" if name else path
-        file: IO[bytes] = files.open(target, "rb", block_size=_BLOCK, cache_type="readahead")
+        file: IO[bytes] = files.open(
+            f"{path}/{name}" if name else path, "rb", block_size=_BLOCK, cache_type="readahead"
+        )
         return file
 
-    return Place(shown, path.rstrip("/").rsplit("/", 1)[-1], None, names, open_one)
-
-
-def _file_system(url: str, shown: str, options: dict[str, Any]) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-    from fsspec.registry import known_implementations
-
-    protocol = url.partition("://")[0].lower()
-    try:
-        files, path = url_to_fs(url, **options)
-    except ImportError as error:
-        told = known_implementations.get(protocol, {}).get("err", str(error))
-        raise ConfigurationError(
-            f"{shown} needs a package that is not installed: {told}",
-            code=Code.BAD_URL,
-            hint="Install it with pip, in the environment that runs this.",
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"{shown} cannot be opened: {_first_line(error)}",
-            code=Code.BAD_URL,
-            hint="Check the spelling of the URL's scheme, and the storage options.",
-        ) from error
-    return files, str(path)
+    return Place(remote.where, path.rsplit("/", 1)[-1], None, names, open_one, remote.failing)
 
 
 @contextmanager
-def ours(shown: str, doing: str) -> Iterator[None]:
-    """Turn every failure of the disk, the network or a package of fsspec's into our error."""
+def _failing_here(doing: str, shown: str) -> Iterator[None]:
     try:
         yield
-    except SafeBackupError:
-        raise
     except FileNotFoundError as error:
-        if (cause := _unreached(error)) is not None:
-            raise _failed(shown, doing, cause) from error
         raise NotFoundError(
             f"{shown} is not there", code=Code.NO_PATH, hint="Check its spelling, and whether its disk is mounted."
         ) from error
     except OSError as error:
-        if isinstance(error, PermissionError) and error.errno is None:
-            raise _denied(shown, error) from error
-        raise StorageError.from_os(f"{doing} {shown}", error) from error
-    except Exception as error:
-        # Packages of fsspec's raise whatever their network library does.
-        raise _failed(shown, doing, error) from error
-
-
-def _unreached(error: FileNotFoundError) -> BaseException | None:
-    """What a "not found" hides: fsspec's HTTP says so of a server that was never reached, or that refused."""
-    cause = error.__cause__
-    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
-        return cause
-    if type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", None) not in (404, 410):
-        return cause
-    return None
-
-
-def _failed(shown: str, doing: str, error: BaseException) -> StorageError:
-    if getattr(error, "status", None) in (401, 403):
-        return _denied(shown, error)
-    return StorageError(
-        f"{doing} {shown} failed ({type(error).__name__}: {_first_line(error)})",
-        hint="Check the network, the address and the credentials; nothing is known about the artefact.",
-        retryable=True,
-    )
-
-
-def _denied(shown: str, error: BaseException) -> StorageError:
-    return StorageError(
-        f"{shown}: not permitted ({_first_line(error)})",
-        code=Code.STORE_DENIED,
-        hint="Check who runs this and what it may do there.",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    """The beginning of a message; addresses in it lose their secrets."""
-    line = (str(error).splitlines() or [""])[0][:200]
-    return re.sub(r"//[^/@\s]*@|\?\S*", "", line)
+        raise StorageError.from_os(doing, error) from error

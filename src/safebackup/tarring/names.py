@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from safebackup.errors import Code, ConfigurationError
 from safebackup.findings import AT_HOME, printable
+from safebackup.remotes import shown
 
 _SEGMENT_BYTES_MAX = 255  # what file systems take
 _NEWLINES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
@@ -40,11 +41,6 @@ def require_url(url: object, now: int) -> str:
             hint=_URL_HINT,
         )
     return filled
-
-
-def shown(url: str) -> str:
-    """`url` without what may be a secret."""
-    return re.sub(r"(://)[^/]*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def bad_url(what: str, *, hint: str = _URL_HINT) -> ConfigurationError:

@@ -6,21 +6,20 @@ What is published appears whole under its name, or not at all, and nothing that 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, SafeBackupError, StorageError
-from safebackup.tarring.names import bad_url, shown
+from safebackup.remotes import Remote, local_path, shown
+from safebackup.tarring.names import bad_url
 from safebackup.tarring.temporaries import Temporary, failing
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # Object stores, by the package that reaches them: what they are given is visible when it is whole.
 _WHOLE_PUTS = ("s3fs", "gcsfs", "adlfs")
-_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+_NOTHING = "Nothing was published. Look at the server, the folder and the permissions, then start again."
 _LISTS = (".sha256", ".files.sha256")
 
 
@@ -49,17 +48,8 @@ class Place(Protocol):
 
 def place_of(url: str, storage_options: Mapping[str, object], scratch: str | None) -> Place:
     """The place that a URL or path names; touches nothing."""
-    match = _SCHEME.fullmatch(url)
-    if match is None or match[1].lower() in ("file", "local"):
-        if storage_options:
-            raise ConfigurationError(
-                f"storage_options are given for a local path: {', '.join(sorted(storage_options))}",
-                hint="Leave them out, or write the URL that they are for.",
-            )
-        if match is not None and not match[2].startswith("/"):
-            raise bad_url(f"{shown(url)} has no absolute path: three slashes are needed")
-        return LocalPlace(os.path.abspath(match[2] if match else url), scratch)
-    return RemotePlace(url, match[1].lower(), storage_options, scratch)
+    local = local_path(url, storage_options)
+    return RemotePlace(url, storage_options, scratch) if local is None else LocalPlace(os.path.abspath(local), scratch)
 
 
 class LocalPlace:
@@ -139,57 +129,39 @@ class RemotePlace:
     tell; of two writers that race for one name the later may win.
     """
 
-    def __init__(self, url: str, scheme: str, storage_options: Mapping[str, object], scratch: str | None) -> None:
+    def __init__(self, url: str, storage_options: Mapping[str, object], scratch: str | None) -> None:
         self.url = url
         self.name = url.rpartition("/")[2]
-        self._scheme = scheme
         self._options = dict(storage_options)
         self._scratch = os.path.abspath(scratch or tempfile.gettempdir())
-        self._secrets = [str(value) for name, value in self._options.items() if _SECRET.search(name) and value]
-        self._secrets += re.findall(r"://[^/@:]*:([^/@]+)@", url)
         self._at = -1
-        self._fs: Any = None
-        self._target = ""
+        self._remote: Remote | None = None
 
     def open(self) -> None:
         """Connect, and look whether the names are free."""
         with failing(f"opening the folder for temporary files, {self._scratch}"):
             self._at = os.open(self._scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with self._failing("reaching"):
-                self._fs, self._target = self._connect()
+            self._remote = self._connect()
             for suffix in ("", *_LISTS):
-                self._require_free(suffix)
+                self._require_free(self._remote, suffix)
         except BaseException:
             self.close()
             raise
 
-    def _connect(self) -> tuple[Any, str]:
-        import fsspec
-
-        try:
-            # Instances that are shared, and listings that are remembered, answer with what was true some time ago.
-            fs, target = fsspec.core.url_to_fs(self.url, skip_instance_cache=True, **self._options)
-        except ImportError as error:
-            raise ConfigurationError(
-                f"{self._scheme}:// needs a package that is not installed: {error}",
-                code=Code.BAD_URL,
-                hint="Install it into the environment that runs this.",
-            ) from error
-        except ValueError as error:
-            raise bad_url(f"{shown(self.url)} cannot be used: {self.redacted(error)}") from error
-        fs.dircache.use_listings_cache = False
-        if not _puts_whole(fs) and not _renames(fs):
+    def _connect(self) -> Remote:
+        remote = Remote.reach(self.url, self._options)
+        if not _puts_whole(remote.files) and not _renames(remote.files):
             raise bad_url(
-                f"{self._scheme}:// can neither store a file at once nor rename one: half of it could be seen",
+                f"{remote.where} can neither store a file at once nor rename one: half of it could be seen",
                 hint="Write to a local path, and copy what is there.",
             )
-        return fs, target
+        return remote
 
-    def _require_free(self, suffix: str) -> None:
-        with self._failing("looking at"), suppress(FileNotFoundError):
-            self._fs.info(self._target + suffix)
-            raise _taken(shown(self.url) + suffix, self.name)
+    def _require_free(self, remote: Remote, suffix: str) -> None:
+        with suppress(NotFoundError), remote.failing("looking at", hint=_NOTHING):
+            remote.files.info(remote.path + suffix)
+            raise _taken(remote.where + suffix, self.name)
 
     def temporary(self) -> Temporary:
         """A file in the folder for temporary files."""
@@ -198,69 +170,51 @@ class RemotePlace:
 
     def publish(self, files: Sequence[tuple[Temporary, str]]) -> None:
         """Put each."""
+        remote = self._remote
+        assert remote is not None
         done: list[str] = []
         try:
             for temporary, name in files:
                 suffix = name.removeprefix(self.name)
-                self._require_free(suffix)
-                with self._failing("publishing"):
-                    self._put(temporary, self._target + suffix, done)
+                self._require_free(remote, suffix)
+                with remote.failing("publishing", hint=_NOTHING):
+                    self._put(remote.files, temporary, remote.path + suffix, done)
         except BaseException:
             for target in reversed(done):
                 with suppress(Exception):
-                    self._fs.rm_file(target)
+                    remote.files.rm_file(target)
             raise
 
-    def _put(self, temporary: Temporary, target: str, done: list[str]) -> None:
+    def _put(self, files: Any, temporary: Temporary, target: str, done: list[str]) -> None:
         size = os.fstat(temporary.fd).st_size
-        if _puts_whole(self._fs):
+        if _puts_whole(files):
             done.append(target)
-            if "memory" in _protocols(self._fs):
+            if "memory" in _protocols(files):
                 with open(temporary.path, "rb") as file:
-                    self._fs.pipe_file(target, file.read())
+                    files.pipe_file(target, file.read())
             else:
-                self._fs.put_file(temporary.path, target)
-            self._require_size(target, size)
+                files.put_file(temporary.path, target)
+            self._require_size(files, target, size)
             return
         part = f"{target}.part-{secrets.token_hex(8)}"
         done.append(part)
-        self._fs.put_file(temporary.path, part)
-        self._require_size(part, size)
-        self._fs.mv(part, target)
+        files.put_file(temporary.path, part)
+        self._require_size(files, part, size)
+        files.mv(part, target)
         done[-1] = target
-        self._require_size(target, size)
+        self._require_size(files, target, size)
 
-    def _require_size(self, target: str, size: int) -> None:
-        found = self._fs.info(target) if "memory" in _protocols(self._fs) else self._connect()[0].info(target)
+    def _require_size(self, files: Any, target: str, size: int) -> None:
+        found = (files if "memory" in _protocols(files) else self._connect().files).info(target)
         if found["size"] != size:
             raise StorageError(
                 f"{shown(self.url)}: {found['size']} bytes arrived where {size} were sent",
                 hint="Nothing was published. Look at the server, then start again.",
             )
 
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except SafeBackupError:
-            raise
-        except Exception as error:  # each of these libraries has errors of its own
-            raise StorageError(
-                f"{what} {shown(self.url)}: {type(error).__name__}: {self.redacted(error)}",
-                hint="Nothing was published. Look at the server, the folder and the permissions, then start again.",
-                retryable=isinstance(error, ConnectionError | TimeoutError),
-            ) from error
-
-    def redacted(self, error: Exception) -> str:
-        """What a library says, without the secrets that it was given."""
-        text = str(error)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
     def close(self) -> None:
         """Let go of the connection and the folder for temporary files."""
-        self._fs = None
+        self._remote = None
         if self._at >= 0:
             os.close(self._at)
             self._at = -1

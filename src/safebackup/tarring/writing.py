@@ -16,8 +16,9 @@ from safebackup.commands import Command, start
 from safebackup.errors import Code, ConfigurationError, RefusedError, StorageError
 from safebackup.events import NoProgress, Progress, logger
 from safebackup.findings import Finding, Severity
+from safebackup.remotes import shown
 from safebackup.tarring.entries import SMALL_BYTES, Entries
-from safebackup.tarring.names import Taken, checksum_line, comment_line, require_name, require_url, shown
+from safebackup.tarring.names import Taken, checksum_line, comment_line, require_name, require_url
 from safebackup.tarring.places import Place, place_of, require_source
 from safebackup.tarring.spooling import Spool
 from safebackup.tarring.temporaries import Temporary, failing
