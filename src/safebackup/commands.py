@@ -43,6 +43,8 @@ GRACE_SECONDS = 2.0  # from "please end" to "end"
 SILENCE_SECONDS = 5.0  # so long an output may stay open and silent after its program has ended
 _LAST_WORDS_SECONDS = 1.0  # so long a standard error may stay open after its program has ended
 _READ_BYTES = 64 << 10
+# Not for the eyes of a program whose output is stored, or told in a report.
+_SECRETS = ("SAFEBACKUP_PASSPHRASE", "SAFEBACKUP_PASSPHRASE_FILE", "SAFEBACKUP_KEY_FILE")
 _UNKNOWN = 1 << 16  # no status of a program
 
 _clock = SystemClock()
@@ -69,7 +71,8 @@ def start(
 ) -> Running:
     """Start a pipeline: each program reads what the one before it writes.
 
-    `deadline` is in seconds, for all of it. `environment` is added to ours. The first program reads nothing, so
+    `deadline` is in seconds, for all of it. `environment` is added to ours, of which the variables that
+    open a repository are left out. The first program reads nothing, so
     that a prompt fails instead of waiting for an answer.
 
     Raises:
@@ -112,7 +115,8 @@ def start_attached(
         ConfigurationError: the command is no list of arguments, or another argument makes no sense.
         CommandError: it could not be started.
     """
-    around = attrs.evolve(_around(deadline, folder, environment), attached=True)
+    # With all of our environment: the script may well be one that calls safebackup itself.
+    around = attrs.evolve(_around(deadline, folder, {**os.environ, **(environment or {})}), attached=True)
     return Running(checked_commands((command,)), around)
 
 
@@ -122,7 +126,7 @@ class _Surroundings:
 
     deadline: float | None
     folder: str | None
-    environment: dict[str, str] | None
+    environment: dict[str, str]
     attached: bool = False
 
 
@@ -140,7 +144,8 @@ def _around(
             "environment holds something else than names and texts",
             hint="A name has no '=', and no text has a NUL; write numbers as text.",
         )
-    merged = None if environment is None else {**os.environ, **environment}
+    ours = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    merged = {**ours, **(environment or {})}
     return _Surroundings(
         deadline if isinstance(deadline, int | float) else None, None if folder is None else os.fspath(folder), merged
     )
@@ -374,21 +379,25 @@ class Running:
     def _spawn_undisturbed(self, commands: list[tuple[str, ...]], around: _Surroundings, folded: bool) -> None:
         """Start the programs in a thread: an interrupt within `Popen` would leave one running that nobody knows of."""
         failed: list[BaseException] = []
+        begun = threading.Lock()  # whoever takes it decides: the thread begins, or it never does
         done = threading.Event()  # join() takes a thread for ended once it was interrupted itself
 
         def spawn() -> None:
             try:
-                self._spawn(commands, around, folded)
+                if begun.acquire(blocking=False):
+                    self._spawn(commands, around, folded)
             except BaseException as error:
                 failed.append(error)
             finally:
                 done.set()
 
-        self._begin(spawn)
         try:
+            self._begin(spawn)
             done.wait()
         except BaseException:
-            done.wait()
+            # Starting a thread waits for it and can be interrupted: it may run already, or come to life later.
+            if not begun.acquire(blocking=False):
+                done.wait()
             raise
         if failed:
             raise failed[0]

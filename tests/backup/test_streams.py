@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -322,12 +323,110 @@ def test_a_writer_that_was_given_nothing_is_refused(repository: Repository) -> N
 
 @pytest.mark.parametrize(("first", "second"), [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b")])
 def test_a_name_is_given_once(repository: Repository, first: str, second: str) -> None:
-    with SnapshotWriter(repository, source="orders") as writer:
+    with (
+        pytest.raises(ConfigurationError, match="is taken"),
+        SnapshotWriter(repository, source="orders") as writer,
+    ):
         writer.write(first, b"1")
-        with pytest.raises(ConfigurationError, match="is taken"):
-            writer.write(second, b"2")
+        writer.write(second, b"2")
 
-    assert repository.snapshot().files == 1
+    assert not repository.snapshots()
+
+
+def spoil_with_a_taken_name(writer: SnapshotWriter) -> None:
+    writer.write("a", b"again")
+
+
+def spoil_with_a_path_that_is_not_there(writer: SnapshotWriter) -> None:
+    writer.add("/no/such/disk")
+
+
+def spoil_with_no_command(writer: SnapshotWriter) -> None:
+    writer.command("c", "pg_dump orders")
+
+
+def spoil_with_a_bad_name(writer: SnapshotWriter) -> None:
+    writer.write("../c", b"c")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_with_a_taken_name, spoil_with_a_path_that_is_not_there, spoil_with_no_command, spoil_with_a_bad_name],
+)
+def test_no_part_that_failed_is_silently_left_out(
+    repository: Repository, spoil: Callable[[SnapshotWriter], None]
+) -> None:
+    with pytest.raises(RefusedError, match="a part of it had failed"), SnapshotWriter(repository, source="s") as writer:
+        writer.write("a", b"a")
+        with contextlib.suppress(SafeBackupError):
+            spoil(writer)
+
+    assert not repository.snapshots()
+
+
+def test_rules_that_leave_no_file_are_refused_for_a_part_too(repository: Repository, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "orders.sql").write_text("rows")
+
+    with pytest.raises(RefusedError) as caught, SnapshotWriter(repository, source="orders") as writer:
+        writer.write("a", b"a")
+        writer.add(Source(folder, exclude=["*"], include=["*.sqll"]))
+
+    assert caught.value.code is Code.EMPTY_SOURCE
+
+
+def test_parts_at_the_same_time_are_refused_and_never_mixed(repository: Repository) -> None:
+    class Calling(io.BytesIO):
+        def readinto(self, view: object) -> int:
+            with contextlib.suppress(ConfigurationError):
+                writer.write("other", b"other" * 1000)
+            return super().readinto(view)  # type: ignore[arg-type]
+
+    with (
+        pytest.raises(RefusedError, match="another one was being read"),
+        SnapshotWriter(repository, source="s") as writer,
+    ):
+        writer.write("main", Calling(b"main" * 1000))
+
+    assert not repository.snapshots()
+
+
+def test_threads_that_share_a_writer_are_told(repository: Repository) -> None:
+    errors: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            writer.write(f"part{number}", io.BytesIO(os.urandom(16 << 20)))
+        except ConfigurationError as error:
+            errors.append(error)
+
+    with pytest.raises(RefusedError), SnapshotWriter(repository, source="s") as writer:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert errors
+    assert not repository.snapshots()
+
+
+def test_a_writer_that_failed_is_not_used_again(repository: Repository) -> None:
+    writer = SnapshotWriter(repository, source="s")
+    with pytest.raises(ZeroDivisionError), writer:
+        1 / 0  # noqa: B018
+
+    with pytest.raises(ConfigurationError, match="one snapshot"), writer:
+        pass
+
+
+def test_six_thousand_parts_cost_what_they_hold(repository: Repository) -> None:
+    with SnapshotWriter(repository, source="s") as writer:
+        for number in range(6000):
+            writer.write(f"{number % 7}/part{number}", b"%d" % number)
+
+    assert repository.snapshot().files == 6000
 
 
 def test_a_writer_outside_of_with_is_refused(repository: Repository) -> None:
@@ -441,3 +540,20 @@ def not_within(pieces: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
         if not any(name.startswith(one + "/") or one.startswith(name + "/") for one in taken):
             taken.append(name)
             yield name, content
+
+
+# What a program may see
+
+
+def test_a_command_does_not_see_what_opens_the_repository(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEBACKUP_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("SAFEBACKUP_KEY_FILE", "/root/key")
+    monkeypatch.setenv("PGDATABASE", "orders")
+
+    report = back_up(Source.command(["env"]), into=repository)
+
+    told = restored(report.snapshot, tmp_path / "copy")["env"]
+    assert b"PGDATABASE=orders" in told
+    assert b"SAFEBACKUP_" not in told

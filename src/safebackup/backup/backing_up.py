@@ -15,6 +15,7 @@ from safebackup.backup.publishing import (
     ParentChoice,
     Publication,
     Stored,
+    require_files,
     require_level,
     require_tags,
 )
@@ -22,7 +23,7 @@ from safebackup.backup.scanning import Scan
 from safebackup.backup.snapshot_writer import SnapshotWriter
 from safebackup.backup.source import AnyPath, Source, source_of
 from safebackup.backup.streams import AnyStream, StreamSource
-from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError, RefusedError
+from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError
 from safebackup.events import FILES_PER_COUNT, FilesCounted, NoProgress, Observer, Progress, ignore
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.compressing import LEVEL_DEFAULT
@@ -139,18 +140,13 @@ def _store(publication: Publication, source: Source, callback: Progress, lost: f
     scan = Scan(source)
     told = 0
     for found in scan:
-        pipeline.add(found)
+        pipeline.add(found, scan.is_in_place)
         if pipeline.counts.files - told >= FILES_PER_COUNT:
             told = pipeline.counts.files
             publication.observer(FilesCounted(run=run.label, files=told))
     pipeline.finish()
     previous.finish()
-    if scan.excluded and not pipeline.counts.files and not source.allow_empty:
-        raise RefusedError(
-            f"the rules leave no file of {source.name}: {scan.excluded}; nothing was published",
-            code=Code.EMPTY_SOURCE,
-            hint="Look at exclude and include; if no file is what you mean, say so with allow_empty=True.",
-        )
+    require_files(source, scan, pipeline.counts.files)
     for finding in scan.findings:
         findings.add(finding)
     for problem in previous.problems:

@@ -155,6 +155,7 @@ class Pipeline:
         self._report = report
         self._callback = callback
         self._lost = lost
+        self._is_in_place: Callable[[], bool] = lambda: True
         self._links = HardLinks(writer.ids.link_key)
         self._queue: deque[_Item] = deque()
         self._jobs: deque[Callable[[], None]] = deque()  # each waits for its result and takes it
@@ -162,9 +163,10 @@ class Pipeline:
         self._windows_made = 0
         self._window = _Window(memoryview(b""), filled=_WINDOW_BYTES)  # none yet: it has no room
 
-    def add(self, found: Found) -> None:
-        """Take the next path of the scan."""
+    def add(self, found: Found, is_in_place: Callable[[], bool] = lambda: True) -> None:
+        """Take the next path of the scan, which is asked whether a path that is gone was deleted or its disk."""
         path, _, status = found
+        self._is_in_place = is_in_place
         item = _Item(found, self._links.group(path, status) or None, self._previous.at(path))
         if (known := item.known) is not None and self._is_unchanged(item):
             item.entry, item.same = known.entry, True
@@ -511,21 +513,18 @@ class Pipeline:
 
     def _drop(self, item: _Item, error: OSError) -> None:
         item.dropped = True
-        gone = error.errno in GONE
         subject = printable(item.found.path)
-        self._report(
-            Finding(
-                code=Code.PATH_VANISHED if gone else Code.PATH_UNREADABLE,
-                severity=Severity.WARNING if gone else Severity.ERROR,
-                what=f'"{subject}" was there when it was found and is gone ({error.strerror})'
-                if gone
-                else f'"{subject}" could not be read: {error.strerror} (errno {error.errno})',
-                action="Nothing, if it is a temporary file: exclude such files by a rule."
-                if gone
-                else "Let the user of the backup read it, or exclude it on purpose; then back up again.",
-                subject=subject,
-            )
-        )
+        code, severity = Code.PATH_UNREADABLE, Severity.ERROR
+        what = f'"{subject}" could not be read: {error.strerror} (errno {error.errno})'
+        action = "Let the user of the backup read it, or exclude it on purpose; then back up again."
+        if error.errno in GONE and self._is_in_place():
+            code, severity = Code.PATH_VANISHED, Severity.WARNING
+            what = f'"{subject}" was there when it was found and is gone ({error.strerror})'
+            action = "Nothing, if it is a temporary file: exclude such files by a rule."
+        elif error.errno in GONE:
+            what = f'"{subject}" cannot be reached any more: its folder was moved, or its disk was unmounted'
+            action = "Look at the disk and at who moves folders; then back up again."
+        self._report(Finding(code=code, severity=severity, what=what, action=action, subject=subject))
 
     def _metadata_unreadable(self, item: _Item, error: OSError) -> None:
         subject = printable(item.found.path)

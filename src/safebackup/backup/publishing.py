@@ -14,8 +14,10 @@ import attrs
 import msgspec
 
 from safebackup.backup.pipeline import Counts
+from safebackup.backup.scanning import Scan
+from safebackup.backup.source import Source
 from safebackup.emergency import ensure_emergency, noted
-from safebackup.errors import ConfigurationError, SafeBackupError
+from safebackup.errors import Code, ConfigurationError, RefusedError, SafeBackupError
 from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, logged, logger
 from safebackup.findings import Finding, Severity, is_text
 from safebackup.format.records import FindingRow, SnapshotBody
@@ -280,6 +282,20 @@ class Publication:
             logger.warning("the snapshot is published, its journal record is not: %s", problem)
         with noted("the snapshot is published"):
             ensure_emergency(run.repository.store)
+
+
+def require_files(source: Source, scan: Scan, files: int) -> None:
+    """Refuse rules that leave no file of a source.
+
+    Raises:
+        RefusedError: they do, and the source does not allow it.
+    """
+    if scan.excluded and not files and not source.allow_empty:
+        raise RefusedError(
+            f"the rules leave no file of {source.name}: {scan.excluded}; nothing was published",
+            code=Code.EMPTY_SOURCE,
+            hint="Look at exclude and include; if no file is what you mean, say so with allow_empty=True.",
+        )
 
 
 def require_level(level: object) -> int:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import attrs
 
-from safebackup.backup.metadata import open_path
+from safebackup.backup.metadata import SHORT_PATH_BYTES, open_path
 from safebackup.backup.source import Root, Source
 from safebackup.errors import Code, ConfigurationError, RefusedError
 from safebackup.findings import Finding, Severity, printable
@@ -72,6 +72,9 @@ class Scan:
         self.findings: list[Finding] = []
         self.excluded: dict[str, int] = {}
         self._finished = False
+        self._stack: list[_Level] = []
+        self._folder = b""  # the path of the stack's last
+        self._displaced = False
         self._rules = source.rules()
         self._anything_goes = not self._rules.exist and source.larger_than is None
 
@@ -80,8 +83,23 @@ class Scan:
         """Whether the scan came to its end and saw everything that no rule leaves out (I10)."""
         return self._finished and all(finding.severity is not Severity.ERROR for finding in self.findings)
 
+    def is_in_place(self) -> bool:
+        """Whether the directory that is being walked is still where it was, or was deleted.
+
+        If not, it was moved or its disk was unmounted: what is missing from it then was not deleted.
+        """
+        if not self._stack:
+            return False  # a root that is gone, a file for instance
+        level = self._stack[-1]
+        try:
+            if os.path.samestat(_status_of(self._folder), level.status):
+                return True
+        except OSError:
+            pass
+        return level.fd != _CLOSED and os.fstat(level.fd).st_nlink == 0
+
     def __iter__(self) -> Iterator[Found]:
-        self.findings, self.excluded, self._finished = [], {}, False
+        self.findings, self.excluded, self._finished, self._displaced = [], {}, False, False
         roots = self.source.roots()
         for root in roots:
             self._refuse_unfit(root)
@@ -115,11 +133,13 @@ class Scan:
         on_disk = root.path.rstrip(b"/") + b"/"
         anything_goes, lstat, file_type, regular = self._anything_goes, os.lstat, 0o170000, stat.S_IFREG
         beneath, stack = b"", [top]
+        self._stack = stack
         try:
             while stack:
                 level = stack[-1]
                 beneath = beneath[: level.beneath]
                 path, absolute, names = in_manifest + beneath, on_disk + beneath, level.names
+                self._folder = absolute
                 fd = self._descriptor(level, absolute)
                 while names:
                     name = names.pop()
@@ -141,7 +161,7 @@ class Scan:
                             beneath += name + b"/"
                             break
                 else:
-                    stack.pop().close()
+                    self._leave(stack, absolute)
         finally:
             for level in stack:
                 level.close()
@@ -226,6 +246,14 @@ class Scan:
         if error.errno != errno.ENOENT:  # what went before it was seen was never there
             self._missed(Code.PATH_UNREADABLE, absolute, "could not be examined", error)
 
+    def _leave(self, stack: list[_Level], absolute: bytes) -> None:
+        if not self._displaced and not self.is_in_place():
+            self._displaced = True  # said once: it holds for all that is above and comes after
+            gone = OSError(errno.ENOENT, "another directory is there now, or none")
+            where = absolute.rstrip(b"/") or absolute
+            self._missed(Code.PATH_UNREADABLE, where, "was moved, or its disk unmounted, while it was read", gone)
+        stack.pop().close()
+
     def _missed(self, code: Code, absolute: bytes, what: str, error: OSError) -> None:
         subject = printable(absolute)
         self.findings.append(
@@ -295,6 +323,17 @@ class Scan:
         except OSError:
             return frozenset()
         return frozenset(re.sub(rb"\\([0-7]{3})", _octal, row[1]) for row in rows if len(row) > 1)
+
+
+def _status_of(folder: bytes) -> os.stat_result:
+    path = folder.rstrip(b"/") or b"/"
+    if len(path) <= SHORT_PATH_BYTES:
+        return os.lstat(path)
+    fd = open_path(path, _DIRECTORY)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def _octal(escape: re.Match[bytes]) -> bytes:

@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import re
+import stat
+import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
@@ -21,6 +23,7 @@ from safebackup.backup.publishing import (
     ParentChoice,
     Publication,
     Stored,
+    require_files,
     require_level,
     require_tags,
 )
@@ -77,10 +80,13 @@ class SnapshotWriter:
         self._observer = observer
         self._work: _Work | None = None
         self._broken: BaseException | None = None
+        self._used = False
+        self._busy = threading.Lock()
 
     def __enter__(self) -> Self:
-        if self._work is not None or self.report is not None:
+        if self._used:
             raise ConfigurationError("a snapshot writer makes one snapshot", hint="Make a new one for the next.")
+        self._used = True
         publication = Publication.begin(
             self._repository,
             source=self._source,
@@ -92,8 +98,12 @@ class SnapshotWriter:
             workers=self._workers,
             observer=self._observer,
         )
-        self._work = _Work.on(publication, self._callback)
-        publication.adopt()
+        try:
+            publication.adopt()
+            self._work = _Work.on(publication, self._callback)
+        except BaseException as error:
+            publication.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
@@ -105,7 +115,7 @@ class SnapshotWriter:
         if error is not None:
             work.publication.__exit__(kind, error, trace)
             return
-        with work.publication:
+        with work.publication, self._alone():
             if self._broken is not None:
                 raise RefusedError(
                     f"nothing was published, as a part of it had failed: {self._broken}",
@@ -122,17 +132,14 @@ class SnapshotWriter:
             ConfigurationError: the name is no plain relative path, or taken.
             NotFoundError, RefusedError: the path does not exist, or is empty (`Code.EMPTY_SOURCE`).
         """
-        source = path if isinstance(path, Source) else Source(path)
-        if len(source.paths) != 1:
-            raise ConfigurationError(
-                f"add takes one path, and this source has {len(source.paths)}", hint="Call add for each of them."
-            )
-        given = name if name is not None else os.path.basename(source.paths[0])
-        refuse_own_repository(source, self._repository)
-        work = self._open()
-        root = work.claim(given)
-        with self._breaking():
-            work.add(source, root)
+        with self._part() as work:
+            source = path if isinstance(path, Source) else Source(path)
+            if len(source.paths) != 1:
+                raise ConfigurationError(
+                    f"add takes one path, and this source has {len(source.paths)}", hint="Call add for each of them."
+                )
+            refuse_own_repository(source, self._repository)
+            work.add(source, work.claim(name if name is not None else os.path.basename(source.paths[0])))
 
     def write(self, name: str | bytes, stream: Readable | bytes, *, allow_empty: bool = False) -> None:
         """Add what a stream gives until its end, as the file `name`, readable by its owner alone once restored.
@@ -141,9 +148,8 @@ class SnapshotWriter:
             RefusedError: the stream gave nothing, unless `allow_empty`.
             StorageError: it could not be read to its end; nothing will be published.
         """
-        work = self._open()
-        path = work.claim(name)
-        with self._breaking():
+        with self._part() as work:
+            path = work.claim(name)
             size = work.store(path, io.BytesIO(stream) if isinstance(stream, bytes) else stream)
             work.require_content(path, size, allow_empty)
 
@@ -156,29 +162,40 @@ class SnapshotWriter:
             CommandError: one of them could not start, ended with another status than 0, or took too long;
                 nothing will be published.
         """
-        checked = commands_of(commands)
-        work = self._open()
-        path = work.claim(name)
-        with self._breaking(), start(*checked, deadline=deadline) as running:
-            size = work.store(path, running.output)
-            running.finish()  # first: why a command failed says more than that it gave nothing
+        with self._part() as work:
+            path = work.claim(name)
+            with start(*commands_of(commands), deadline=deadline) as running:
+                size = work.store(path, running.output)
+                running.finish()  # first: why a command failed says more than that it gave nothing
             work.require_content(path, size, allow_empty)
 
-    def _open(self) -> _Work:
+    @contextlib.contextmanager
+    def _part(self) -> Iterator[_Work]:
         if self._work is None:
             raise ConfigurationError(
                 "the snapshot writer is not open", hint="Write: with SnapshotWriter(…) as writer: writer.add(…)"
             )
-        return self._work
+        try:
+            with self._alone():
+                yield self._work
+        except BaseException as error:
+            # Whoever swallows the error of a part still gets no snapshot without it.
+            self._broken = self._broken or error
+            raise
 
     @contextlib.contextmanager
-    def _breaking(self) -> Iterator[None]:
-        # Whoever swallows the error of a part still gets no snapshot without it.
+    def _alone(self) -> Iterator[None]:
+        # Two parts at once, by threads or by a stream that calls the writer, would be mixed up.
+        if not self._busy.acquire(blocking=False):
+            self._broken = ConfigurationError(
+                "a part was added to a snapshot writer while another one was being read",
+                hint="Add one part after the other; to read several at once, make several snapshots.",
+            )
+            raise self._broken
         try:
             yield
-        except BaseException as error:
-            self._broken = error
-            raise
+        finally:
+            self._busy.release()
 
 
 @attrs.frozen
@@ -223,6 +240,7 @@ class _Work:
     collector: _Collector
     pipeline: Pipeline
     roots: dict[bytes, bytes] = attrs.field(factory=dict)  # path in the snapshot, path on the host or b""
+    above: set[bytes] = attrs.field(factory=set)  # the folders above those
     excluded: dict[str, int] = attrs.field(factory=dict)
     complete: bool = True
 
@@ -246,13 +264,14 @@ class _Work:
     def claim(self, name: object) -> bytes:
         """The name as a path in the snapshot, now taken."""
         path = _plain(name)
-        for taken in self.roots:
-            if path == taken or path.startswith(taken + b"/") or taken.startswith(path + b"/"):
-                raise ConfigurationError(
-                    f"{printable(path)!r} is taken: {printable(taken)!r} was added before",
-                    hint="Give each part a name of its own, such as name='first/orders'.",
-                )
+        above = {path[: cut.start()] for cut in _SLASH.finditer(path)}
+        if path in self.roots or path in self.above or not above.isdisjoint(self.roots):
+            raise ConfigurationError(
+                f"{printable(path)!r} is taken: it is, or lies in or above, something that was added before",
+                hint="Give each part a name of its own, such as name='first/orders'.",
+            )
         self.roots[path] = b""
+        self.above |= above
         return path
 
     def add(self, source: Source, name: bytes) -> None:
@@ -260,9 +279,13 @@ class _Work:
         root = source.roots()[0]
         self.roots[name] = root.path
         scan = Scan(source)
+        files = 0
         for found in scan:
             beneath = found.path.removeprefix(root.name).lstrip(b"/")
-            self.pipeline.add(found._replace(path=name + b"/" + beneath if beneath else name))
+            named = found._replace(path=name + b"/" + beneath if beneath else name)
+            self.pipeline.add(named, scan.is_in_place)
+            files += stat.S_ISREG(found.status.st_mode)
+        require_files(source, scan, files)
         for finding in scan.findings:
             self.publication.findings.add(finding)
         self.complete = self.complete and scan.complete
@@ -320,12 +343,9 @@ class _Work:
     def _folders(self) -> list[Entry]:
         """The folders above what was added, which nobody added themselves."""
         now = time_to_stored(self.publication.run.started)
-        missing = {
-            name[: cut.start()] for name in self.roots for cut in _SLASH.finditer(name)
-        } - self.collector.entries.keys()
         return [
             Entry(path=path, kind=EntryKind.DIRECTORY, mode=0o755, uid=os.getuid(), gid=os.getgid(), mtime=now)
-            for path in missing
+            for path in self.above - self.collector.entries.keys()
         ]
 
 
