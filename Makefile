@@ -30,7 +30,7 @@ demo: .venv/package-ready
 
 # The suite itself comes last, so that its summary is the last thing to read.
 test: prepare
-	@$(RUN) pytest
+	@$(RUN) pytest -n auto
 
 long: .venv/tests-ready
 	@SAFEBACKUP_LONG=1 $(RUN) pytest -o faulthandler_timeout=0

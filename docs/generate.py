@@ -27,13 +27,31 @@ NOTICE = "<!-- Made by docs/generate.py: change the docstrings, or docs/errors.t
 
 # The heading of each group, its module, and the names in it.
 API: dict[str, tuple[str, list[str]]] = {
-    "Verbs": ("safebackup", ["back_up", "restore", "verify"]),
-    "Nouns": ("safebackup", ["Repository", "Snapshot", "Source", "Evidence", "Passphrase", "KeyFile"]),
-    "Reports": ("safebackup", ["BackupReport", "RestoreReport", "VerifyReport"]),
-    "Choices": ("safebackup.recovery", ["Level", "Overwrite"]),
+    "Small pieces": (
+        "safebackup",
+        ["check_artifact", "ArtifactReport", "compare_trees", "TreeComparison", "TarSnapshotWriter", "TarReport"],
+    ),
+    "What an artefact holds": ("safebackup.artifacts", ["Kind", "Holds", "Level"]),
+    "What differs": ("safebackup.comparing", ["Difference", "Aspect", "Subtree"]),
+    "Running programs": ("safebackup.commands", ["start", "run", "Running", "Ended"]),
+    "Verbs": ("safebackup", ["back_up", "SnapshotWriter", "restore", "verify", "drill"]),
+    "Nouns": ("safebackup", ["Repository", "Snapshot", "Source", "Evidence", "Passphrase", "KeyFile", "Check"]),
+    "Reports": ("safebackup", ["BackupReport", "RestoreReport", "VerifyReport", "DrillReport"]),
+    "What a drill tells": ("safebackup.recovery", ["Outcome", "Phase", "CheckResult"]),
+    "Choices": ("safebackup.recovery", ["Level", "Overwrite", "Owners"]),
     "Standing": ("safebackup.repository", ["Standing"]),
+    "Keys of a repository": (
+        "safebackup.repository.key_slots",
+        ["list_keys", "add_key", "remove_key", "rotate_keys", "KeyList", "KeyInfo"],
+    ),
+    "Emergency": ("safebackup.emergency", ["ensure_emergency", "script_name", "script_digest", "restore_script"]),
+    "Schedules": (
+        "safebackup.schedule",
+        ["Schedule", "Policy", "Window", "Occurrence", "Why", "Gap", "Missed", "Judgement", "Verdict"],
+    ),
     "Findings": ("safebackup.findings", ["Finding", "Severity"]),
     "Entries": ("safebackup.format.manifest", ["Entry", "EntryKind"]),
+    "Exit statuses": ("safebackup.statuses", ["ExitStatus", "status_of"]),
     "Errors": (
         "safebackup.errors",
         [
@@ -42,6 +60,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "NotFoundError",
             "ConflictError",
             "StorageError",
+            "CommandError",
             "AccessError",
             "IntegrityError",
             "RefusedError",
@@ -50,14 +69,35 @@ API: dict[str, tuple[str, list[str]]] = {
     ),
     "Events": (
         "safebackup.events",
-        ["Event", "RunStarted", "RunFinished", "ObjectStored", "FindingRaised", "ChunksRescued", "logged", "ignore"],
+        [
+            "Event",
+            "RunStarted",
+            "RunFinished",
+            "FilesCounted",
+            "ObjectStored",
+            "FindingRaised",
+            "ChunksRescued",
+            "logged",
+            "ignore",
+        ],
     ),
     "Stores": (
         "safebackup.storage",
         ["open_store", "ReadStore", "AppendStore", "DeleteStore", "ObjectInfo", "LocalStore", "MemoryStore"],
     ),
 }
-MADE_BY_CALLERS = {"Source", "Passphrase", "KeyFile", "SafeBackupError", "StorageError", "LocalStore", "MemoryStore"}
+MADE_BY_CALLERS = {
+    "Check",
+    "KeyFile",
+    "LocalStore",
+    "MemoryStore",
+    "Passphrase",
+    "SafeBackupError",
+    "SnapshotWriter",
+    "Source",
+    "StorageError",
+    "TarSnapshotWriter",
+}
 # Public in Python's sense, but for the library's own layers: docs/reference/compatibility.md says so.
 OWN = {
     "Repository": {
@@ -146,7 +186,7 @@ def _methods(thing: type, name: str) -> Iterator[str]:
             continue
         if isinstance(value, property):
             yield f"#### {name}.{member}\n\n{_prose(value)}"
-        elif isinstance(value, classmethod):
+        elif isinstance(value, classmethod | staticmethod):
             yield f"#### {name}.{member}\n\n{_signature(f'{name}.{member}', value.__func__)}\n\n{_prose(value)}"
         elif inspect.isfunction(value):
             yield f"#### {name}.{member}\n\n{_signature(f'{name}.{member}', value)}\n\n{_prose(value)}"
@@ -164,7 +204,7 @@ def _signature(name: str, function: Callable[..., object]) -> str:
         starred = starred or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         text = ("*" if parameter.kind is parameter.VAR_POSITIONAL else "") + parameter.name
         if parameter.annotation is not parameter.empty:
-            text += f": {parameter.annotation}"
+            text += f": {_quoted(str(parameter.annotation))}"
         if parameter.default is not parameter.empty:
             text += f" = {_value(parameter.default)}"
         parameters.append(text)
@@ -179,7 +219,11 @@ def _signature(name: str, function: Callable[..., object]) -> str:
 def _value(value: object) -> str:
     if isinstance(value, Enum):
         return f'"{value.value}"'
-    return value.__name__ if inspect.isfunction(value) else repr(value).replace("'", '"')
+    return value.__name__ if inspect.isfunction(value) else _quoted(repr(value))
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", '"')
 
 
 def _prose(thing: object) -> str:
@@ -277,6 +321,8 @@ def _uses_in(tree: ast.Module, *, registry: bool) -> Iterator[tuple[str, str]]:
             taken.update(id(value) for value in given)
         elif isinstance(node, ast.Compare):
             taken.update(id(part) for part in ast.walk(node))
+        elif isinstance(node, ast.Dict):
+            taken.update(map(id, node.keys))  # a table of what is to be said or done about a code
     for node in ast.walk(tree):
         if not registry and id(node) not in taken and (code := _code(node)) is not None:
             yield code, "finding"

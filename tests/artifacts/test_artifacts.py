@@ -69,13 +69,13 @@ def test_what_is_unknown_is_described_and_never_whole(data: bytes, says: str, tm
     ("name", "data"),
     [
         ("a.sql.gz", SQLITE_DUMP),
-        ("a.sql", gzip.compress(SQLITE_DUMP)),
+        ("a.sql", gzip.compress(SQLITE_DUMP, mtime=0)),
         ("a.sql.gz", zstd(SQLITE_DUMP)),
-        ("a.sql.gz", gzip.compress(b"Access denied for user")),
-        ("a.tar.gz", gzip.compress(SQLITE_DUMP)),
-        ("a.tgz", gzip.compress(zipped())),
+        ("a.sql.gz", gzip.compress(b"Access denied for user", mtime=0)),
+        ("a.tar.gz", gzip.compress(SQLITE_DUMP, mtime=0)),
+        ("a.tgz", gzip.compress(zipped(), mtime=0)),
         ("a.zip", tar("a")),
-        ("backup.gz", gzip.compress(b"<html>Forbidden</html>")),
+        ("backup.gz", gzip.compress(b"<html>Forbidden</html>", mtime=0)),
     ],
 )
 def test_a_name_that_contradicts_the_content_is_a_finding(name: str, data: bytes, tmp_path: Path) -> None:
@@ -94,14 +94,14 @@ def test_a_name_that_promises_nothing_contradicts_nothing(tmp_path: Path) -> Non
 
 
 def test_what_was_compressed_is_judged_too(tmp_path: Path) -> None:
-    report = check(tmp_path, "a.sql.gz", gzip.compress(MYSQL_DUMP[:-40]))
+    report = check(tmp_path, "a.sql.gz", gzip.compress(MYSQL_DUMP[:-40], mtime=0))
 
     assert Code.ARTIFACT_CUT in codes(report) or Code.ARTIFACT_UNFINISHED in codes(report)
     assert report.holds.content is Kind.MYSQL_DUMP
 
 
 def test_of_unknown_content_only_the_compression_is_proved(tmp_path: Path) -> None:
-    report = check(tmp_path, "log.gz", gzip.compress(b"one line\n"))
+    report = check(tmp_path, "log.gz", gzip.compress(b"one line\n", mtime=0))
 
     assert report.whole
     assert any("one line" in sentence for sentence in report.unproved)
@@ -114,13 +114,13 @@ def test_garbage_after_the_compressed_data_is_damage(name: str, tmp_path: Path) 
 
 def test_several_members_are_one_content_and_what_that_hides_is_said(tmp_path: Path) -> None:
     data = tar("a")
-    both = gzip.compress(data[:700]) + gzip.compress(data[700:])
+    both = gzip.compress(data[:700], mtime=0) + gzip.compress(data[700:])
 
     report = check(tmp_path, "a.tar.gz", both)
 
     assert report.whole
     assert any("2 gzip members" in sentence for sentence in report.unproved)
-    assert not check(tmp_path, "a.tar.gz", gzip.compress(data[:700])).whole
+    assert not check(tmp_path, "a.tar.gz", gzip.compress(data[:700], mtime=0)).whole
 
 
 def test_zstd_without_a_checksum_is_said(tmp_path: Path) -> None:

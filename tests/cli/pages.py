@@ -15,12 +15,14 @@ from typer.main import get_command
 from safebackup.cli.options import Pace, Where
 from safebackup.cli.program import PROGRAM, build_app
 from safebackup.cli.running import Screen
+from safebackup.cli.schedule_options import When
 from safebackup.statuses import STATUS_OF_CLASS, STATUS_OF_CODE, ExitStatus
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 NOTICE = "<!-- Made by tests/cli/pages.py: change the commands, and run it again. -->"
 SHARED: dict[str, type[attrs.AttrsInstance]] = {
     "Which repository, and its key": Where,
+    "When it is due": When,
     "What is shown": Screen,
     "How much of the machine is used": Pace,
 }
@@ -29,21 +31,35 @@ INTRODUCTION = """\
 `safebackup COMMAND --help` shows the same. `python -m safebackup` is the same program.
 
 ```sh
-safebackup init /srv/backups/orders --new-key-file /root/orders.key
-export SAFEBACKUP_REPOSITORY=/srv/backups/orders SAFEBACKUP_KEY_FILE=/root/orders.key
-safebackup backup /srv/orders --exclude '*.tmp'
-safebackup snapshots
+mkdir orders && echo '17;paid' > orders/ledger.csv
+
+safebackup init backups --new-key-file orders.key
+export SAFEBACKUP_REPOSITORY=backups SAFEBACKUP_KEY_FILE=orders.key
+safebackup backup orders --name orders --exclude '*.tmp'
+safebackup verify --level structure
 safebackup drill --check 'test -s ledger.csv'
-safebackup restore latest --to /srv/restored
+safebackup restore latest --to restored
+safebackup snapshots
+safebackup ls latest
 ```
+
+It prints:
+
+```text
+id            time                       host…  source  files  size  standing            tags
+…+00:00  …  orders      1   8 B  proven (structure)
+ledger.csv
+```
+
+In a script write whole paths.
 
 * **Exit statuses** are the same for all commands: [exit-statuses.md](exit-statuses.md).
 * **Secrets** are never arguments, which every user of the machine can read. A key is a file, or a passphrase in a
   file, in a variable, or typed at a prompt. The command line comes before the environment; two keys at the same level
   are refused. Whether a new repository is encrypted is always said: there is no default.
 * **When all is well** nothing is printed where standard output is no terminal, so that cron mails nothing; `--verbose`
-  prints what was done. Lists (`snapshots`, `ls`, `key list`) are always printed. Findings, errors and progress
-  go to standard error.
+  prints what was done. Lists (`snapshots`, `ls`, `key list`, `schedule`) are always printed. Findings, errors and
+  progress go to standard error.
 * **A bar** shows bytes, rate and time left at a terminal. Elsewhere `--verbose` prints a line every ten seconds.
   `NO_COLOR` is respected.
 * **Sizes** are bytes with K, M, G or T (1024 each; `10MB` is ten million). **Durations** are seconds, or `90m`, `2h`,
@@ -86,20 +102,29 @@ What went wrong has a [code](errors.md) and a class. The class decides, and a fe
 AFTER_CODES = """\
 While `verify`, `drill` or `check-artifact` reads, a store that fails is 7: nothing was proved, in either direction. A
 store that may answer again without anybody's help is 75. `check-artifact` ends with 5 if something is wrong
-with a file, and with 7 if it is of no kind that can be judged; of several files the worst counts. An error that is
-none of ours is a bug, and ends with 1.
+with a file, and with 7 if it is of no kind that can be judged; of several files the worst counts. `schedule lint` ends
+with 1 if there is a warning or an error, `schedule diff` if runs differ, `schedule next` if nothing is due any more,
+and `guard --check` if a run is missing. An error that is none of ours is a bug, and ends with 1.
 
 ## In a script
 
 ```sh
-safebackup backup /srv/orders
-case $? in
+mkdir orders && echo '17;paid' > orders/ledger.csv
+safebackup init backups --new-key-file orders.key
+export SAFEBACKUP_REPOSITORY=backups SAFEBACKUP_KEY_FILE=orders.key
+
+status=0
+safebackup backup orders || status=$?
+case $status in
     0) ;;
     3) echo "the snapshot lacks something: see above" ;;
-    75) exec at -f "$0" now + 10 minutes ;;
-    *) exit 1 ;;
+    75) sleep 10m && safebackup backup orders ;;
+    *) exit $status ;;
 esac
-```"""
+```
+
+Python has the same numbers: `safebackup.statuses.ExitStatus`, and `status_of(error)` for an error; the scripts in
+`examples/` end with them."""
 
 
 def command_line_page() -> str:
@@ -162,7 +187,8 @@ def _described(name: str, command: Any) -> Iterator[str]:
 
 def _options_of(program: Any, kind: type[attrs.AttrsInstance]) -> list[Any]:
     names = {field.name for field in attrs.fields(kind)}
-    return [param for param in program.commands["backup"].params if param.name in names]
+    commands = (program.commands["backup"], program.commands["guard"])
+    return list({param.name: param for command in commands for param in command.params if param.name in names}.values())
 
 
 def _table(params: list[Any]) -> Iterator[str]:
