@@ -22,7 +22,6 @@ from safebackup.backup.metadata import HardLinks, data_extents, may_have_holes, 
 from safebackup.backup.reading import GONE, BecameLargeError, open_file, read_whole, unchanged
 from safebackup.backup.scanning import Found
 from safebackup.backup.source import Evidence
-from safebackup.backup.streams import Fill
 from safebackup.clock import Clock
 from safebackup.errors import Code, InternalError
 from safebackup.events import Progress
@@ -31,6 +30,7 @@ from safebackup.format.chunking import Chunker
 from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_content, time_to_stored
 from safebackup.format.pack import EncodedFrame
 from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
+from safebackup.streaming import Fill
 
 T = TypeVar("T")
 _Read = Callable[[memoryview, int], int]  # into the view, from this offset on; how many bytes, 0 at the end

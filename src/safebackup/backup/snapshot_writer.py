@@ -29,7 +29,7 @@ from safebackup.backup.publishing import (
 )
 from safebackup.backup.scanning import Scan
 from safebackup.backup.source import AnyPath, Evidence, Source
-from safebackup.backup.streams import Readable, commands_of, fill_from
+from safebackup.backup.streams import commands_of
 from safebackup.commands import Command, start
 from safebackup.errors import Code, ConfigurationError, ConflictError, RefusedError
 from safebackup.events import NoProgress, Observer, Progress, ignore
@@ -40,6 +40,7 @@ from safebackup.repository import Repository
 from safebackup.repository.committing import ChunksLostError
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.writing import worker_count
+from safebackup.streaming import Readable, reader_of
 
 _SLASH = re.compile(rb"/")
 _NAME_BYTES_MAX = 255  # what file systems take
@@ -295,7 +296,7 @@ class _Work:
 
     def store(self, path: bytes, stream: object) -> int:
         """Read a stream to its end; the number of its bytes."""
-        return self.pipeline.add_stream(path, fill_from(stream, printable(path)))
+        return self.pipeline.add_stream(path, reader_of(stream, printable(path)))
 
     def require_content(self, path: bytes, size: int, allow_empty: bool) -> None:
         """Refuse what gave no bytes."""

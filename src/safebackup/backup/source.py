@@ -15,10 +15,11 @@ from typing import TypeAlias
 import attrs
 
 from safebackup.backup.rules import Rules
-from safebackup.backup.streams import AnyStream, CommandSource, Readable, StreamSource, commands_of, fill_from
+from safebackup.backup.streams import AnyStream, CommandSource, StreamSource, commands_of
 from safebackup.commands import Command
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import AT_HOME, is_text, printable, starts_at_home
+from safebackup.streaming import Readable, reader_of
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -104,7 +105,7 @@ class Source:
         Raises:
             ConfigurationError: the stream cannot be read, or gives text.
         """
-        fill_from(fileobj, name)
+        reader_of(fileobj, name)
         return StreamSource(file=name, name=_name(source) or _name(name), stream=fileobj, allow_empty=allow_empty)
 
     @staticmethod

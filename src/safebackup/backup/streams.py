@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import attrs
 
 from safebackup.commands import checked_commands
-from safebackup.errors import ConfigurationError, StorageError
-
-
-@runtime_checkable
-class Readable(Protocol):
-    """What gives bytes: a file opened in binary mode, a pipe, a socket's file, a response."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; b"" at the end."""
-        ...
-
-
-Fill: TypeAlias = Callable[[memoryview], int]  # puts bytes into the view and says how many; 0 at the end
+from safebackup.streaming import Readable
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -58,39 +45,3 @@ def commands_of(given: Sequence[object]) -> tuple[tuple[str, ...], ...]:
     if isinstance(first, list | tuple) and first and all(isinstance(one, list | tuple) for one in first):
         given = first
     return tuple(checked_commands(given))
-
-
-def fill_from(stream: object, name: str) -> Fill:
-    """How to read `stream`.
-
-    Raises:
-        ConfigurationError: it gives text, or cannot be read at all.
-    """
-    if isinstance(stream, io.TextIOBase):
-        raise ConfigurationError(
-            f"the stream for {name!r} gives text, and a backup stores bytes",
-            hint='Open it in binary mode: open(path, "rb"), sys.stdin.buffer, or text.encode() in io.BytesIO.',
-        )
-    if not isinstance(stream, Readable):
-        raise ConfigurationError(
-            f"{type(stream).__name__} cannot be read as a stream for {name!r}",
-            hint="Give an open binary file, such as open(path, 'rb') or sys.stdin.buffer.",
-        )
-    read_into = getattr(stream, "readinto", None)
-
-    def fill(view: memoryview) -> int:
-        try:
-            got = read_into(view) if read_into is not None else stream.read(len(view))
-        except OSError as error:
-            raise StorageError.from_os(f"the stream for {name!r} could not be read to its end", error) from error
-        if isinstance(got, bytes | bytearray | memoryview):
-            view[: len(got)] = got
-            return len(got)
-        if not isinstance(got, int):
-            raise ConfigurationError(
-                f"the stream for {name!r} gave {type(got).__name__} where bytes were expected",
-                hint="Open it in binary mode, and blocking: what has no bytes yet must wait for them.",
-            )
-        return got
-
-    return fill
