@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +17,7 @@ import typer
 from safebackup.cli.options import command
 from safebackup.cli.output import Result, one_line
 from safebackup.cli.running import Screen, Stopped
+from safebackup.cli.schedule_options import EXAMPLE, When, require_schedule_of, schedule_of
 from safebackup.cli.sizes import parse_duration
 from safebackup.errors import ConfigurationError, SafeBackupError, StorageError
 from safebackup.events import logger
@@ -25,39 +25,9 @@ from safebackup.statuses import ExitStatus
 
 if TYPE_CHECKING:
     from safebackup.guarding import Guard, GuardReport, Permit
-    from safebackup.schedule import Schedule
 
 _ON_REFUSAL_SECONDS = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_WHEN = "--cron '30 1 * * *' --tz Africa/Lagos"
-
-
-@attrs.frozen
-class When:
-    """When the script is due."""
-
-    cron: Annotated[
-        str | None,
-        typer.Option("--cron", metavar="LINE", help="A cron expression of five fields.", show_default=False),
-    ] = None
-    daily: Annotated[
-        list[str] | None,
-        typer.Option("--daily", metavar="TIME", help="Each day at this time, such as 01:30; repeatable."),
-    ] = None
-    schedule: Annotated[
-        str | None,
-        typer.Option("--schedule", metavar="FILE", help="A schedule as Schedule.to_dict writes it, in JSON."),
-    ] = None
-    tz: Annotated[
-        str | None,
-        typer.Option(
-            "--tz", metavar="ZONE", help="The place whose clock counts, such as Africa/Lagos.", show_default=False
-        ),
-    ] = None
-    forbid: Annotated[
-        list[str] | None,
-        typer.Option("--forbid", metavar="HOURS", help="Never start in these hours, such as 08:00-18:00; repeatable."),
-    ] = None
 
 
 @attrs.frozen
@@ -135,7 +105,7 @@ def guard(
         return _check(when, rules, within)
     if not script or script != behind_dashes:
         raise ConfigurationError(
-            "no script stands behind --", hint=f"Write it last: safebackup guard {_WHEN} -- ./backup.sh"
+            "no script stands behind --", hint=f"Write it last: safebackup guard {EXAMPLE} -- ./backup.sh"
         )
     told = None if rules.on_refusal is None else _words("--on-refusal", rules.on_refusal)
     permit = None
@@ -152,18 +122,26 @@ def guard(
 def _guard(when: When, rules: Rules, script: Sequence[str]) -> Guard:
     from safebackup.guarding import guard
 
-    schedule = _schedule(when)
-    if schedule is None:
-        raise ConfigurationError("nothing says when the script is due", hint=f"Write {_WHEN}")
+    schedule = require_schedule_of(when)
     seconds = _deadline(rules)
+    state = _state(rules, script)
+    if rules.state is None:
+        _make_folder(os.path.dirname(state))
     return guard(
         schedule,
         grace=timedelta(seconds=parse_duration("--grace", rules.grace)),
-        state=_state(rules, script),
+        state=state,
         job=rules.job,
         deadline=None if seconds is None else timedelta(seconds=seconds),
         override=rules.override,
     )
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError.from_os(f"making {folder}, for the state", error) from error
 
 
 def _deadline(rules: Rules) -> int | None:
@@ -218,49 +196,8 @@ def _result(permit: Permit, script: Sequence[str], status: int) -> Result:
     )
 
 
-def _schedule(when: When) -> Schedule | None:
-    """The schedule that the options name; None if they name none."""
-    from safebackup.schedule import Schedule
-
-    named = {"--cron": when.cron, "--daily": when.daily, "--schedule": when.schedule}
-    given = [option for option, value in named.items() if value]
-    if len(given) > 1:
-        raise ConfigurationError(f"{' and '.join(given)} exclude each other", hint="Say once when it is due.")
-    if when.schedule is not None:
-        if when.tz is not None or when.forbid:
-            raise ConfigurationError(
-                "--schedule has a zone and forbidden hours of its own", hint="Leave out --tz and --forbid."
-            )
-        return Schedule.from_dict(_json_in(when.schedule))
-    if not given:
-        return None
-    if when.tz is None:
-        raise ConfigurationError(
-            f"{given[0]} does not say whose clock is meant", hint="Name a place: --tz Africa/Lagos; or --tz UTC."
-        )
-    forbid = when.forbid or ()
-    if when.cron is not None:
-        return Schedule.cron(when.cron, tz=when.tz, forbid=forbid)
-    return Schedule.daily(at=when.daily or (), tz=when.tz, forbid=forbid)
-
-
-def _json_in(path: str) -> Mapping[str, object]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--schedule {path} cannot be read: {error.strerror}", hint="Name a file with a schedule."
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"--schedule {path} is not JSON", hint="Write one from Python: to_dict.") from error
-    if not isinstance(record, dict):
-        raise ConfigurationError(f"--schedule {path} holds no schedule", hint="Write one from Python: to_dict.")
-    return record
-
-
 def _state(rules: Rules, script: Sequence[str]) -> str:
-    """Where the state is: as named, or in the user's own folder for such things, which is made."""
+    """Where the state is: as named, or in the user's own folder for such things."""
     if rules.state is not None:
         return rules.state
     name = rules.job
@@ -275,12 +212,7 @@ def _state(rules: Rules, script: Sequence[str]) -> str:
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if not os.path.isabs(home):
         raise ConfigurationError("this user has no home folder for a state", hint="Name a file: --state FILE")
-    folder = os.path.join(home, "safebackup")
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StorageError.from_os(f"making {folder}, for the state", error) from error
-    return os.path.join(folder, f"guard-{name}.json")
+    return os.path.join(home, "safebackup", f"guard-{name}.json")
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -321,7 +253,7 @@ def _check(when: When, rules: Rules, within: str) -> Result:
 
     report = check_guard(
         _state(rules, ()),
-        schedule=_schedule(when),
+        schedule=schedule_of(when),
         job=rules.job or None,
         within=timedelta(seconds=parse_duration("--within", within)),
     )

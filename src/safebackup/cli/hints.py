@@ -16,6 +16,11 @@ KEY_OPTIONS = "--key-file FILE or --passphrase-file FILE"
 _PYTHON = re.compile(
     r"\w\([^ )]|\w\(\)|\b[a-z_]+=[\w\"'\[…(]|\b(?:True|None|list_keys|add_key|remove_key|rotate_keys)\b"
 )
+# Arguments of schedules, which are options of the same name here. `in_gap=after` is how schedules are printed.
+_ARGUMENT = re.compile(
+    r"\b(tz|forbid|like|in_gap|in_overlap|rpo|host_tz|command|image|name|accept)="
+    r"(?:([\"'])(?P<value>.*?)\2|True|(?=[\s.,;:)]|$))"
+)
 
 _HINTS = {
     Code.BAD_ARGUMENT: "See: safebackup {verb} --help",
@@ -52,6 +57,11 @@ _HINTS = {
     Code.DAMAGED_OBJECT: "safebackup verify tells which snapshots it affects; "
     "bring the object back from a copy of the repository.",
     Code.DAMAGED_MANIFEST: "Run: safebackup verify; restore another snapshot, or from a copy of the repository.",
+    Code.NAIVE_TIME: "Write it with Z or with an offset: 2026-03-28T00:00:00Z or 2026-03-28T01:00:00+01:00.",
+    Code.UNEVEN_STEP: "Take a step that divides the range, or write the values out.",
+    Code.RARE: "For the end of each month write L.",
+    Code.CONTENTION: "Move it by some minutes.",
+    Code.BAD_CRON: "Write five fields: minute, hour, day of the month, month, day of the week.",
 }
 _ELSE = "See: safebackup {verb} --help"
 
@@ -77,11 +87,24 @@ def advice(error: SafeBackupError, typed: Typed) -> str:
 
 def in_commands(hint: str, code: Code, typed: Typed) -> str:
     """A hint of the library as it is, or, if it speaks Python, what to type instead."""
+    hint = in_options(hint, typed)
     if hint and (hint.startswith("Run: ") or not speaks_python(hint)):
         return hint
     if not hint and code not in _HINTS:
         return ""
     return typed.fill(_HINTS.get(code, _ELSE))
+
+
+def in_options(text: str, typed: Typed) -> str:
+    """A text about a schedule with its arguments written as options; others are as they were."""
+    if not typed.verb.startswith(("schedule", "guard")):
+        return text
+    return _ARGUMENT.sub(_as_option, text)
+
+
+def _as_option(found: re.Match[str]) -> str:
+    value = "" if found["value"] is None else f" {shlex.quote(found['value'])}"
+    return f"--{found[1].replace('_', '-')}{value}"
 
 
 def speaks_python(hint: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Annotated
 import attrs
 import typer
 
-from safebackup.cli.hints import Typed, advice
+from safebackup.cli.hints import Typed, advice, in_options
 from safebackup.cli.output import Failure, OutputLostError, Result, announce, discard_output, note, tell
 from safebackup.errors import Code, SafeBackupError
 from safebackup.events import Event, logger
@@ -80,7 +80,8 @@ def _failure(typed: Typed, error: BaseException, *, proves: bool) -> Failure:
     """What to say of anything that can end a command."""
     logger.debug("the command ended by an exception", exc_info=error)
     if isinstance(error, SafeBackupError):
-        return Failure(status_of(error, proving=proves), error.code, error.message, advice(error, typed))
+        message = in_options(error.message, typed)
+        return Failure(status_of(error, proving=proves), error.code, message, advice(error, typed))
     if isinstance(error, typer.TyperException):
         return Failure(
             ExitStatus.USAGE, Code.BAD_ARGUMENT, error.format_message(), f"See: safebackup {typed.verb} --help"
