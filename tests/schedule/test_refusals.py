@@ -281,3 +281,15 @@ def test_fixed_offsets_of_both_libraries_are_no_zones() -> None:
         with pytest.raises(ConfigurationError, match="fixed offset") as refused:
             Schedule.daily(at="01:30", tz=tz)
         assert refused.value.code == Code.BAD_ZONE
+
+
+@pytest.mark.parametrize("minute", [[[1]], [1, "x"], [], 60, -1, True, None, "5"])
+def test_what_is_no_minute_is_refused(minute: object) -> None:
+    with pytest.raises(ConfigurationError, match="minute="):
+        Schedule.hourly(minute=minute, tz="UTC")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["", "\ud800", None, 5])
+def test_a_key_that_names_nothing_is_refused(key: object) -> None:
+    with pytest.raises(ConfigurationError, match="names nothing"):
+        Schedule.daily(at="01:30", tz="UTC").spread(timedelta(hours=1), key=key)  # type: ignore[arg-type]

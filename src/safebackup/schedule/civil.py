@@ -184,10 +184,12 @@ def _listed(times: tuple[int, ...]) -> str:
 
 def hourly(minute: int | Iterable[int]) -> Hourly:
     """Read the arguments of `Schedule.hourly`."""
-    minutes = sorted({minute} if isinstance(minute, int) else set(minute))
-    if not minutes or not all(type(one) is int and 0 <= one <= 59 for one in minutes):
+    given: object = minute
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    minutes = [one for one in listed if type(one) is int and 0 <= one <= 59]
+    if not minutes or len(minutes) != len(listed):
         raise bad(f"minute={minute!r} is not from 0 to 59", "Write one minute of the hour, or several.")
-    return Hourly(tuple(minutes))
+    return Hourly(tuple(sorted(set(minutes))))
 
 
 def weekly(day: Weekday | Iterable[Weekday], at: At) -> Weekly:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from safebackup.errors import Code, ConfigurationError
+from safebackup.findings import is_text
 from safebackup.schedule import moments, promises
 from safebackup.schedule.civil import bad
 from safebackup.schedule.days import ORDINAL, Days, EveryDay, Grid, Listed, MonthDays, Times
@@ -238,7 +239,12 @@ class Spread:
     kind: ClassVar[str] = "spread"
     part: Rule
     up_to: int
-    key: str
+    key: str = attrs.field()
+
+    @key.validator
+    def _check_key(self, _attribute: object, key: object) -> None:
+        if not isinstance(key, str) or not key or not is_text(key):
+            raise bad(f"key={key!r} names nothing", 'Name the job and the host: key="orders/host7".')
 
     @property
     def delay(self) -> int:
@@ -351,11 +357,9 @@ def without(schedule: Schedule, window: str | None, dates: Collection[date]) -> 
     return attrs.evolve(schedule, rule=rule)
 
 
-def spread(schedule: Schedule, up_to: timedelta, key: object) -> Schedule:
+def spread(schedule: Schedule, up_to: timedelta, key: str) -> Schedule:
     """A schedule with each run later by the same delay."""
     seconds = up_to // timedelta(seconds=1)
     if seconds < 1:
         raise bad(f"up_to={up_to!r} is less than a second", "Say over how long to spread the runs of all hosts.")
-    if not isinstance(key, str) or not key:
-        raise bad(f"key={key!r} names nothing", 'Name the job and the host: key="orders/host7".')
     return attrs.evolve(schedule, rule=Spread(schedule.rule, seconds, key))
