@@ -28,7 +28,11 @@ RELEASED = {
         metadata-not-set device-not-made path-not-restored path-kept missing-object wrong-size broken-history
         manifest-mismatch index-mismatch unknown-object run-is-dead internal condemned-pack
         bad-zone zone-data-missing bad-cron bad-schedule schedule-too-new never-fires dst-refused forbidden-window
+        gap overlap gap-clash wildcard-dst midnight-gap host-tz utc-intent host-zone-disagrees ambiguous-abbrev
+        tzdata-old tzdata-skew tzdata-changed alias-zone rare uneven-step dom-dow-or star-step-and dialect-dow
+        rpo-exceeded overrun contention
         command-failed command-not-found command-deadline
+        export-diverges export-impossible
         key-exists key-still-needed key-outdated keys-changed keys-contradict key-may-be-known no-key-slot
         path-missing path-extra path-differs path-drifted not-compared nothing-compared one-and-the-same
         socket-left-out

@@ -349,6 +349,8 @@ def _what_is_wrong(text: str, part: _Part) -> str:
         return "runs are due at whole seconds"
     if re.fullmatch(r"[\d*]+-.*[Tt].*", text):
         return "date and time have a space between them"
+    if re.fullmatch(r"\d+(?:[Zz]|[+]\d+)", text):
+        return "the zone is said by tz=, not by an offset or a letter"
     if "-" in text:
         return "a range is written with two dots, as in 1..5"
     return "is not a number, a range or a step"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 from functools import lru_cache
+from typing import TypeAlias
 
 import attrs
 
-from safebackup.schedule.days import ALL_MONTHS, ALL_WEEKDAYS, LAST_DAY, ORDINAL
+from safebackup.schedule.days import ALL_MONTHS, ALL_WEEKDAYS, LAST_DAY, ORDINAL, EveryDay, members
 
 _LAST_YEAR = 9998
 _LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -120,6 +121,18 @@ class YearDays:
             found = self.bits(year)
         return first + found.bit_length() - 1
 
+    def between(self, first: int, end: int) -> list[int]:
+        """Those from `first` to before `end`, in order."""
+        year = date.fromordinal(first + ORDINAL).year
+        begin = date(year, 1, 1).toordinal() - ORDINAL
+        found: list[int] = []
+        while begin < end:
+            places = self.bits(year) & ((1 << (end - begin)) - 1)
+            found += [begin + place for place in members(places) if begin + place >= first]
+            begin += _year_length(year)
+            year += 1
+        return found
+
     def most_in_a_month(self) -> int:
         """How many of them a month can have at most."""
         return max(
@@ -193,3 +206,6 @@ class YearDays:
     def _weeks_of(self, year: int) -> int:
         first_fourth = (self.week_start + 3 - _first_weekday(year)) % 7
         return (_year_length(year) - 1 - first_fourth) // 7 + 1
+
+
+RuleDays: TypeAlias = EveryDay | YearDays

@@ -7,9 +7,9 @@ from itertools import product
 
 import attrs
 
-from safebackup.schedule.days import ALL_MONTHS, ALL_WEEKDAYS, Days, EveryDay, Grid, bits, members
+from safebackup.schedule.days import ALL_MONTHS, ALL_WEEKDAYS, EveryDay, Grid, bits, members
 from safebackup.schedule.moments import wall_time
-from safebackup.schedule.rrule_days import Every, YearDays
+from safebackup.schedule.rrule_days import Every, RuleDays, YearDays
 from safebackup.schedule.rrule_parts import Parts
 from safebackup.schedule.rrule_walls import (
     Bounds,
@@ -72,7 +72,7 @@ def _of_units(parts: Parts, start: int) -> Search | None:
     return Cycle(days, 1, {0: clock}) if parts.interval == 1 else _cycle(parts, start, days, allowed, offsets)
 
 
-def _cycle(parts: Parts, start: int, days: Days, allowed: Sequence[int], offsets: tuple[int, ...]) -> Cycle:
+def _cycle(parts: Parts, start: int, days: RuleDays, allowed: Sequence[int], offsets: tuple[int, ...]) -> Cycle:
     weekdays = _weekdays(parts) or ALL_WEEKDAYS
     return cycle_of_units(days, _UNITS[parts.frequency], parts.interval, start, allowed, offsets, weekdays)
 
@@ -89,7 +89,7 @@ def _units_and_offsets(frequency: str, clock: Grid) -> tuple[Sequence[int], tupl
     return _listed(clock), (0,)
 
 
-def _conditions(parts: Parts) -> Days:
+def _conditions(parts: Parts) -> RuleDays:
     weekdays = _weekdays(parts)
     if not (parts.months or parts.month_days or parts.year_days or weekdays):
         return EveryDay()

@@ -13,7 +13,7 @@ from safebackup.schedule.civil import bad
 FREQUENCIES = ("SECONDLY", "MINUTELY", "HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _WEEKDAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")
 _LONGEST = 2000
-_MOST_COUNTED = 100_000
+_MOST_COUNTED = 10_000  # COUNT is resolved one by one when a rule is read
 _NUMBER = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _WEEKDAY = re.compile(r"([+-]?\d{1,2})?(SU|MO|TU|WE|TH|FR|SA)", re.ASCII)
 _UNTIL = re.compile(r"\d{8}(?:T\d{6}Z?)?", re.ASCII)

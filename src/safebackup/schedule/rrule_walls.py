@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from safebackup.schedule.days import FIRST_DAY, LAST_DAY, ORDINAL, Days, Listed, Times
+from safebackup.schedule.days import FIRST_DAY, LAST_DAY, ORDINAL, Listed, Times
+from safebackup.schedule.rrule_days import RuleDays, YearDays
 from safebackup.schedule.turns import DAY
 
 Bounds: TypeAlias = Callable[[int], tuple[int, int]]
@@ -35,7 +36,7 @@ class Cycle:
     `times` are by the number of the day since 1970, modulo `length`.
     """
 
-    days: Days
+    days: RuleDays
     length: int
     times: Mapping[int, Times]
     _places: list[int] = attrs.field(init=False, eq=False, repr=False)
@@ -80,6 +81,11 @@ class Cycle:
             day = found
         return None
 
+    def days_between(self, first: int, end: int) -> list[int]:
+        """Its days from `first` to before `end`, in order."""
+        days = self.days.between(first, end) if isinstance(self.days, YearDays) else range(first, end)
+        return [day for day in days if day % self.length in self.times]
+
     def day_at_or_before(self, day: int) -> int | None:
         """The last of its days up to `day`."""
         while self._places:
@@ -95,7 +101,7 @@ class Cycle:
         return None
 
 
-def cycle_of_weeks(days: Days, interval: int, start: int, weekdays: int, week_start: int, times: Times) -> Cycle:
+def cycle_of_weeks(days: RuleDays, interval: int, start: int, weekdays: int, week_start: int, times: Times) -> Cycle:
     """Some weekdays of each `interval`-th week from the one that holds `start`."""
     first, _ = week_bounds(week_start)(start // DAY)
     counted = (first + (weekday - week_start) % 7 for weekday in range(7) if weekdays >> weekday & 1)
@@ -103,7 +109,13 @@ def cycle_of_weeks(days: Days, interval: int, start: int, weekdays: int, week_st
 
 
 def cycle_of_units(
-    days: Days, unit: int, interval: int, start: int, allowed: Iterable[int], offsets: tuple[int, ...], weekdays: int
+    days: RuleDays,
+    unit: int,
+    interval: int,
+    start: int,
+    allowed: Iterable[int],
+    offsets: tuple[int, ...],
+    weekdays: int,
 ) -> Cycle:
     """Each `interval`-th unit of `unit` seconds from the one that holds `start`, at some seconds after its beginning.
 
@@ -170,11 +182,7 @@ class Positioned:
         """The wall times of one period, in order; those of the last one asked for are kept."""
         if self._last_chosen and self._last_chosen[0][0] == first:
             return self._last_chosen[0][1]
-        days = []
-        day = self.cycle.day_at_or_after(first)
-        while day is not None and day < end:
-            days.append(day)
-            day = self.cycle.day_at_or_after(day + 1)
+        days = self.cycle.days_between(first, end)
         size = len(self.times)
         indexes = places(self.positions, len(days) * size)
         chosen = tuple(days[index // size] * DAY + self.times[index % size] for index in indexes)

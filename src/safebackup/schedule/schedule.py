@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -25,12 +26,22 @@ from safebackup.schedule.walls import Walls
 from safebackup.schedule.windows import Window, read_window
 from safebackup.schedule.zones import Zone, ZoneLike, zone
 
+if TYPE_CHECKING:
+    from safebackup.findings import Finding
+    from safebackup.host_time import HostTime
+    from safebackup.schedule.diffing import ScheduleDiff
+    from safebackup.schedule.explaining import Explanation
+    from safebackup.schedule.exporting import Export, TargetName
+    from safebackup.schedule.linting_words import Reader
+    from safebackup.schedule.previewing import Preview
+
 
 @attrs.frozen(repr=False)
 class Schedule:
     """When something is due: a rule, read in a zone, and what it promises.
 
-    Make one with `Schedule.cron`, `daily`, `hourly`, `weekly`, `monthly` or `every`. A value: equal ones mean the same.
+    Make one with `Schedule.cron`, `on_calendar`, `rrule`, `daily`, `hourly`, `weekly`, `monthly` or `every`. A value:
+    equal ones mean the same.
     `tz` is the IANA name of the place whose clock counts; there is no default.
     `in_gap` says what happens to a time that a change of the clocks leaves out, `in_overlap` to one that it repeats,
     `like` takes both from what other programs do. `forbid` are hours of the day in which nothing may ever be due.
@@ -127,6 +138,13 @@ class Schedule:
         policy = chosen_policy(RFC5545, in_gap=in_gap, in_overlap=in_overlap, like=like)
         recurrence = parse_rrule(rule, start, named, policy)
         return cls.on_walls(recurrence, policy, tz=named, forbid=forbid, checked_from=checked_from)
+
+    @classmethod
+    def from_crontab(cls, line: str, *, host_tz: ZoneLike) -> Schedule:
+        """A line of a user's crontab, as the cron of a Debian host with that time zone runs it."""
+        from safebackup.schedule.exporting import read_line
+
+        return cls.cron(read_line(line), tz=host_tz)
 
     @classmethod
     def daily(
@@ -322,6 +340,74 @@ class Schedule:
         """
         return judging.classify(self, actual, grace, earlier=earlier)
 
+    # What people read comes from modules that are imported when they are asked: a guard starts without them.
+
+    def explain(self, *, after: datetime | None = None, host_tz: ZoneLike | None = None) -> Explanation:
+        """What it says, in plain English; from `after` on also its next runs and what changes of the clocks do to them.
+
+        The runs are shown on its own clock, on that of `host_tz`, and in UTC.
+        """
+        from safebackup.schedule import explaining
+
+        return explaining.explain(self, after=after, host_tz=host_tz)
+
+    def preview(self, n: int = 10, *, after: datetime, zones: Iterable[ZoneLike] = ()) -> Preview:
+        """The next `n` runs later than `after`, side by side on its own clock, in `zones`, and in UTC."""
+        from safebackup.schedule import previewing
+
+        return previewing.preview(self, n, after=after, zones=zones)
+
+    def picture(self, *, year: int, tz: ZoneLike | None = None) -> str:
+        """A year of runs as SVG: time of day against the day of the year, on its own clock or that of `tz`.
+
+        On the clock of "UTC" changes of the clocks show as steps. Takes up to two seconds for a run each second.
+        """
+        from safebackup.schedule import picturing
+
+        return picturing.picture(self, year=year, tz=tz)
+
+    def lint(
+        self,
+        *,
+        start: datetime,
+        years: int = 10,
+        host: HostTime | None = None,
+        rpo: timedelta | None = None,
+        duration: timedelta | None = None,
+        target: Reader | None = None,
+    ) -> tuple[Finding, ...]:
+        """What may surprise its owner over some years from `start`, each with its dates.
+
+        `host` is what `host_time.read_host_time` found, `rpo` how much may be lost, `duration` how long a run takes,
+        `target` another program that is to read the same cron expression.
+        """
+        from safebackup.schedule import linting
+
+        return linting.lint(self, start=start, years=years, host=host, rpo=rpo, duration=duration, target=target)
+
+    def diff(
+        self,
+        other: Schedule | None = None,
+        *,
+        start: datetime,
+        end: datetime,
+        tz: ZoneLike | None = None,
+        in_gap: InGap | None = None,
+        in_overlap: InOverlap | None = None,
+        like: Preset | None = None,
+        keep: int = 100,
+    ) -> ScheduleDiff:
+        """What is otherwise in `other`, in the zone `tz`, or under another policy, from `start` to before `end`.
+
+        `tz` may also be the same zone with other data, made by `zone_from_data`. All differences are counted, the first
+        `keep` of each kind are kept.
+        """
+        from safebackup.schedule import diffing
+
+        return diffing.diff(
+            self, other, start=start, end=end, tz=tz, in_gap=in_gap, in_overlap=in_overlap, like=like, keep=keep
+        )
+
     def __or__(self, other: Schedule) -> Schedule:
         return composing.union(self, other)
 
@@ -338,6 +424,43 @@ class Schedule:
         A run never moves to or past the next one.
         """
         return composing.spread(self, up_to, key)
+
+    def export(
+        self,
+        target: TargetName,
+        *,
+        start: datetime,
+        years: int = 10,
+        host_tz: ZoneLike | None = None,
+        command: str | None = None,
+        image: str | None = None,
+        name: str = "backup",
+        grace: timedelta = timedelta(hours=1),
+        accept: bool = False,
+    ) -> Export:
+        """The same for another program, compared with what that will do in the `years` from `start`.
+
+        `host_tz` is for a crontab: the zone of its host's clock. `command` is what crontab, systemd and kubernetes give
+        to a shell, `image` the container for it. `grace` is how late a run may be, where the target asks that.
+
+        Raises:
+            RefusedError: it would run at other times; with `accept` these are written into the export instead.
+            ConfigurationError: the target has no words for this schedule or command.
+        """
+        from safebackup.schedule.exporting import export
+
+        return export(
+            self,
+            target,
+            start=start,
+            years=years,
+            host_tz=host_tz,
+            command=command,
+            image=image,
+            name=name,
+            grace=grace,
+            accept=accept,
+        )
 
     def in_zone_data(self, other: Zone) -> Schedule:
         """The same schedule computed with other zone data or in another zone."""
