@@ -47,7 +47,31 @@ API: dict[str, tuple[str, list[str]]] = {
     "Emergency": ("safebackup.emergency", ["ensure_emergency", "script_name", "script_digest", "restore_script"]),
     "Schedules": (
         "safebackup.schedule",
-        ["Schedule", "Policy", "Window", "Occurrence", "Why", "Gap", "Missed", "Judgement", "Verdict"],
+        [
+            *("Schedule", "Policy", "Window", "Occurrence", "Why", "Gap", "Missed", "Judgement", "Verdict"),
+            *(
+                "Explanation",
+                "Preview",
+                "ScheduleDiff",
+                "Zone",
+                "zone",
+                "zone_from_data",
+                "recorded_zone",
+                "data_changed",
+            ),
+        ],
+    ),
+    "The guard": (
+        "safebackup.guarding",
+        ["guard", "Guard", "Permit", "StartRefusedError", "Refusal", "check_guard", "GuardReport"],
+    ),
+    "Testing schedules": (
+        "safebackup.testing",
+        [
+            *("check_schedule", "never_more_than", "never_inside", "exactly_once_a_civil_day"),
+            *("zones", "transitions", "near_transitions", "instants", "wall_times_in_gaps"),
+            *("cron_expressions", "schedules", "run_histories", "Transition", "RunHistory", "Start"),
+        ],
     ),
     "Findings": ("safebackup.findings", ["Finding", "Severity"]),
     "Entries": ("safebackup.format.manifest", ["Entry", "EntryKind"]),

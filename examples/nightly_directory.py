@@ -8,7 +8,9 @@
 Copy this file, change the settings, make the key and the repository once, run it by hand, then let cron run it:
 
     safebackup init /mnt/backup/orders --new-key-file /root/orders.key
-    30 1 * * *  root  /usr/local/bin/nightly_directory.py
+    30 1 * * *  root  /opt/safebackup/.venv/bin/python /usr/local/bin/nightly_directory.py
+
+The Python named there is that of the environment into which safebackup was installed: cron knows of no other.
 
 It says nothing when all is well. It makes no repository by itself: where the backup disk is not mounted, that would
 fill the disk that is to be protected.

@@ -8,7 +8,9 @@
 Copy this file, change the settings, make the key and the repository once, run it by hand, then let cron run it:
 
     safebackup init /mnt/backup/orders-db --new-key-file /root/orders.key
-    15 2 * * *  postgres  /usr/local/bin/pg_dump_stream.py
+    15 2 * * *  postgres  /opt/safebackup/.venv/bin/python /usr/local/bin/pg_dump_stream.py
+
+The Python named there is that of the environment into which safebackup was installed: cron knows of no other.
 
 pg_dump has to end with status 0 before anything is published: half a dump is no backup. The roles of the cluster go
 into the same snapshot, since a dump alone cannot be restored without them. The dump is left uncompressed (-Z0), so

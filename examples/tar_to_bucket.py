@@ -7,7 +7,9 @@
 
 Copy this file, change the settings, run it by hand, then let cron run it:
 
-    0 3 * * *  root  /usr/local/bin/tar_to_bucket.py
+    0 3 * * *  root  /opt/safebackup/.venv/bin/python /usr/local/bin/tar_to_bucket.py
+
+The Python named there is that of the environment into which safebackup was installed: cron knows of no other.
 
 The tar appears in the bucket when it is whole and was read back, never before; two lists of SHA-256 lie beside it.
 Credentials come from where the storage's own tools find them (for S3: the environment, ~/.aws, the machine's role).

@@ -7,13 +7,15 @@
 
 Copy this file, change the settings and the checks, run it by hand, then let cron run it:
 
-    0 9 * * 1  root  /usr/local/bin/weekly_drill.py
+    0 9 * * 1  root  /opt/safebackup/.venv/bin/python /usr/local/bin/weekly_drill.py
+
+The Python named there is that of the environment into which safebackup was installed: cron knows of no other.
 
 The newest snapshot is restored to a scratch folder, every file is compared with what was read when the backup was
 made, your checks are run on what came back, the time is measured, the folder is removed, and the result is noted in
 the repository. Read what it mails you: a drill that stopped coming is a drill that fails.
 
-Exit status: 0 proved, 6 failed, 7 it could not be checked (no success either), 10 no repository; all of them:
+Exit status: 0 proved, 6 failed, 7 it could not be checked or noted (no success either), 10 no repository; all of them:
 docs/reference/exit-statuses.md.
 """
 
@@ -24,7 +26,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from safebackup import KeyFile, Repository, SafeBackupError, drill
+from safebackup import Check, KeyFile, Repository, SafeBackupError, drill
 from safebackup.statuses import ExitStatus, status_of
 
 # Settings
@@ -47,7 +49,10 @@ def there_are_orders(folder: Path) -> None:
     assert count >= 1, "no order came back"
 
 
-CHECKS = [there_are_orders, ["test", "-s", "settings.toml"]]  # a command runs in the restored folder
+CHECKS = [
+    Check("orders are there", there_are_orders),
+    Check("settings are there", ["test", "-s", "settings.toml"]),  # a command runs in the restored folder
+]
 
 
 def main() -> int:
@@ -57,7 +62,7 @@ def main() -> int:
     print(f"{report.outcome}: {report.statement}")
     for finding in report.findings:
         print(f"{finding.severity}: {finding.what} {finding.action}", file=sys.stderr)
-    return OUTCOMES[report.outcome]
+    return OUTCOMES[report.outcome] or (ExitStatus.OK if report.recorded else ExitStatus.NOT_VERIFIED)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@
 Copy this file, change the settings, make the repository once, and let cron start this instead of the script:
 
     safebackup init /mnt/backup/legacy --new-key-file /root/legacy.key
-    45 1 * * *  root  /usr/local/bin/wrap_a_script.py
+    45 1 * * *  root  /opt/safebackup/.venv/bin/python /usr/local/bin/wrap_a_script.py
 
-The script runs unchanged. Its status counts, a deadline ends it with everything that it started, each dump that it
+The Python named there is that of the environment into which safebackup was installed: cron knows of no other.
+
+The script runs unchanged, and what it prints is mailed as before. Its status counts, a deadline ends it with everything that it started, each dump that it
 left is opened and must be whole (gzip -t calls the 20 bytes of a failed dump whole), and old dumps do not pass for
 new ones. Only then a snapshot appears.
 
@@ -22,9 +24,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from safebackup import KeyFile, Repository, SafeBackupError, Source, back_up, check_artifact, commands
+from safebackup.findings import Finding
 from safebackup.statuses import ExitStatus, status_of
 
 # Settings
@@ -40,10 +44,11 @@ def main() -> int:
     """Run the script, judge what it left, store it; the exit status."""
     repository = Repository.open(REPOSITORY, key=KeyFile(KEY_FILE))
     began = time.time()
-    with commands.start(SCRIPT, deadline=DEADLINE_SECONDS) as running:
-        while running.output.read(1 << 16):
-            pass  # what it prints is not what it backs up
-        running.finish()
+    with commands.start_attached(SCRIPT, deadline=DEADLINE_SECONDS) as running:
+        (script,) = running.wait()
+    if script.status != 0:
+        print(f"{SCRIPT[0]} ended with status {script.status}; nothing was stored", file=sys.stderr)
+        return ExitStatus.FAILED
     for name in EXPECTED:
         dump = DUMPS / name
         if not dump.exists() or dump.stat().st_mtime < began - 2:
@@ -52,9 +57,17 @@ def main() -> int:
         judged = check_artifact(dump)
         if not judged.whole:
             print(f"{dump} is not whole: {judged.statement}", file=sys.stderr)
+            tell(judged.findings)
             return ExitStatus.DAMAGE
     report = back_up(Source(DUMPS, name="legacy"), into=repository)
+    tell(report.findings)
     return ExitStatus.OK if report.complete else ExitStatus.INCOMPLETE
+
+
+def tell(findings: Iterable[Finding]) -> None:
+    """Say what was noticed, and what to do first."""
+    for finding in findings:
+        print(f"{finding.severity}: {finding.what} {finding.action}", file=sys.stderr)
 
 
 if __name__ == "__main__":

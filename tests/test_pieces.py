@@ -43,6 +43,7 @@ def import_without(piece: str, names: set[str]) -> subprocess.CompletedProcess[s
         ("safebackup.instants", {"pendulum"}),
         ("safebackup.statuses", set()),
         ("safebackup.schedule", {"attrs", "pendulum"}),
+        ("safebackup.guarding", {"attrs", "pendulum"}),
         ("safebackup.artifacts", {"attrs"}),
         ("safebackup.tarring", {"attrs", "zstandard"}),
         ("safebackup.emergency", {"attrs"}),
@@ -100,6 +101,7 @@ def test_the_public_names_are_these() -> None:
         "check_artifact",
         "compare_trees",
         "drill",
+        "guard",
         "restore",
         "verify",
     ]

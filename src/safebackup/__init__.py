@@ -5,15 +5,15 @@ The public names are imported when they are first used, so that a small piece ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from safebackup.version import VERSION
 
+TYPE_CHECKING = False  # type checkers take it for true; to import typing would cost more than all that is here
 if TYPE_CHECKING:
     from safebackup.artifacts import ArtifactReport, check_artifact
     from safebackup.backup import BackupReport, Evidence, SnapshotWriter, Source, back_up
     from safebackup.comparing import TreeComparison, compare_trees
     from safebackup.errors import SafeBackupError
+    from safebackup.guarding import guard
     from safebackup.recovery import Check, DrillReport, RestoreReport, VerifyReport, drill, restore, verify
     from safebackup.repository import KeyFile, Passphrase, Repository, Snapshot
     from safebackup.schedule import Schedule
@@ -42,6 +42,7 @@ _HOMES = {
     "check_artifact": "artifacts",
     "compare_trees": "comparing",
     "drill": "recovery",
+    "guard": "guarding",
     "restore": "recovery",
     "verify": "recovery",
 }
@@ -69,6 +70,7 @@ __all__ = [  # the keys above, spelled out for type checkers
     "check_artifact",
     "compare_trees",
     "drill",
+    "guard",
     "restore",
     "verify",
 ]

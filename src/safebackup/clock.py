@@ -25,6 +25,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
     def now(self) -> int:
         """The wall clock: nanoseconds since 1970 in UTC."""
         return time.time_ns()

@@ -130,6 +130,7 @@ class Code(StrEnum):
     UNKNOWN_OBJECT = "unknown-object"
     RUN_IS_DEAD = "run-is-dead"
     CONDEMNED_PACK = "condemned-pack"
+    EMERGENCY_CHANGED = "emergency-changed"
     # Other programs
     COMMAND_FAILED = "command-failed"
     COMMAND_NOT_FOUND = "command-not-found"

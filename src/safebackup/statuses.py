@@ -40,7 +40,7 @@ class ExitStatus(IntEnum):
     REFUSED = 4, "A safety rule said no; nothing was changed."
     DAMAGE = 5, "Damage was found: bytes are not what was written, or a dump is not whole."
     DRILL_FAILED = 6, "A drill failed: what was restored is not what was backed up, or a check said no."
-    NOT_VERIFIED = 7, "It could not be verified: nothing was proved, in either direction. Never a success."
+    NOT_VERIFIED = 7, "It could not be verified, or the proof could not be recorded. Never a success."
     NO_REPOSITORY = 10, "There is no repository at that place, or its disk is not mounted."
     ACTIVE = 11, "Another run is active."
     WRONG_KEY = 12, "The key does not open the repository."

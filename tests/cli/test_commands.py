@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,7 @@ def test_keys_are_added_listed_rotated_and_removed(sealed: Path, tmp_path: Path,
     assert (rotated.status, rotated.out) == (0, "")
     assert "[key-may-be-known]" in rotated.err
     lines = call("key", "list", *place).out.splitlines()
+    assert re.split("  +", lines[0]) == ["id", "kind", "created", "opens", "used now", "label"]
     assert [("laptop" in line, "everything" in line) for line in lines[1:]] in (
         [(False, True), (True, False)],
         [(True, False), (False, True)],
@@ -259,6 +261,23 @@ def test_a_drill_shows_in_the_list_and_another_source_does_not(data: Path, repos
     assert "proven" in lines[1]
 
 
+def test_a_failed_drill_shows_in_the_list_until_one_proves(data: Path, repository: Path, call: Call) -> None:
+    call("backup", data, "-r", repository)
+    call("verify", "-r", repository)
+
+    call("drill", "--check", "false", "-r", repository)
+    failed = call("snapshots", "-r", repository).out
+    call("drill", "--check", "no-such-program", "-r", repository)
+    still_failed = call("snapshots", "-r", repository).out
+    call("drill", "-r", repository)
+    proved = call("snapshots", "-r", repository).out
+
+    assert "verified (full), drill failed" in failed
+    assert "verified (full), drill failed" in still_failed
+    assert "proven (full)" in proved
+    assert "drill failed" not in proved
+
+
 def test_ls_lists_paths_and_with_l_what_they_are(data: Path, repository: Path, call: Call) -> None:
     (data / "link").symlink_to("ledger.csv")
     (data / "ledger.csv").chmod(0o640)
@@ -315,6 +334,47 @@ def test_a_drill_that_fails_is_not_one_that_could_not_be_made(data: Path, reposi
     failed = call("drill", "--check", "test -s orders.csv", "-r", repository)
     assert (failed.status, "--keep" in failed.err) == (6, True)
     assert call("drill", "--check", "no-such-program", "-r", repository).status == 7
+
+
+def test_a_drill_says_each_thing_once_and_tells_checks_apart(data: Path, repository: Path, call: Call) -> None:
+    call("backup", data, "-r", repository)
+
+    checks = ("test -s orders.csv", "test -s ledger.csv", "no-such-program", "sh -c 'echo no orders; exit 3'")
+    done = call("drill", *(word for check in checks for word in ("--check", check)), "-r", repository)
+
+    assert done.status == 6
+    for once in ("ended with status 1", "no orders", "cannot be started", "cron"):
+        assert done.err.count(once) == 1, done.err
+    assert "1 of 4 checks passed" in done.err
+    assert "  test 1: failed\n  test 2: proved\n  no-such-program: could not check\n  sh: failed\n" in done.err
+
+
+def test_what_differs_in_a_drill_is_followed_by_what_can_be_typed(data: Path, repository: Path, call: Call) -> None:
+    call("backup", data, "-r", repository)
+    damage(repository)
+
+    done = call("drill", "-r", repository)
+
+    assert "→ Run: safebackup verify; until then rely on another snapshot." in done.err
+    assert "--help" not in done.err
+
+
+def damage(repository: Path) -> None:
+    pack = next(path for path in (repository / "data").rglob("*") if path.is_file())
+    pack.chmod(0o600)
+    whole = pack.read_bytes()
+    pack.write_bytes(whole[:88] + bytes(len(whole) - 88))
+
+
+def test_who_verifies_is_not_told_to_verify(data: Path, repository: Path, call: Call) -> None:
+    call("backup", data, "-r", repository)
+    damage(repository)
+
+    done = call("verify", "-r", repository)
+
+    assert done.status == 5
+    assert "[damaged-object]\n  → Bring it back from a copy of the repository.\n" in done.err
+    assert "→ safebackup verify" not in done.err
 
 
 def test_a_store_that_cannot_be_read_proves_nothing(data: Path, repository: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from safebackup import Repository, back_up
+from safebackup import KeyFile, Repository, back_up
 from safebackup.statuses import ExitStatus
-from tests.cli.program import Done, names_below, safebackup
+from tests.cli.program import PROGRAM, Done, environment, names_below, safebackup
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 INSIDE = ("repository", "sealed", "with_passphrase")  # a failed backup may leave a word in the journal
@@ -354,7 +354,60 @@ def test_a_drill_beside_the_source(data: Path, repository: Path, unchanged: Path
 
     done = safebackup("drill", "--scratch", data.parent / "scratch", "-r", repository, folder=unchanged)
 
-    answered(done, ExitStatus.REFUSED, "[scratch-unsafe]", "--scratch FOLDER")
+    suggested = Path(done.err.rstrip().removesuffix(".").rpartition("such as ")[2])
+    answered(done, ExitStatus.REFUSED, "[scratch-unsafe]", "elsewhere")
+    assert suggested.parent == Path(tempfile.gettempdir()).resolve()
+    try:
+        assert safebackup("drill", "--scratch", suggested, "-r", repository, folder=unchanged).status == ExitStatus.OK
+    finally:
+        shutil.rmtree(suggested, ignore_errors=True)
+
+
+def test_a_key_file_that_is_a_pipe_is_no_short_key(tmp_path: Path, unchanged: Path) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, os.urandom(32))
+    os.close(theirs)
+
+    with os.fdopen(ours) as pipe:
+        ran = subprocess.run(
+            [*PROGRAM, "init", "place", "--key-file", f"/dev/fd/{pipe.fileno()}"],
+            cwd=unchanged,
+            pass_fds=[pipe.fileno()],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+    (unchanged / "place").rmdir()
+
+    answered(Done(ran.returncode, ran.stdout, ran.stderr), ExitStatus.USAGE, "[key-file-bad]", "a pipe")
+
+
+def test_init_keeps_the_key_file_unless_it_is_certain_that_nothing_is_sealed_with_it(tmp_path: Path) -> None:
+    """What somebody else says on the repository is damaged, and our own words may be agreed on yet."""
+    (tmp_path / "place" / "founding" / "0").mkdir(parents=True)
+    (tmp_path / "place" / "founding" / "0" / ("5a" * 32)).write_bytes(b"no word")
+
+    done = safebackup("init", "place", "--new-key-file", "my.key", folder=tmp_path)
+
+    answered(done, ExitStatus.DAMAGE, "[damaged-object]", f"{tmp_path}/my.key was kept")
+    (tmp_path / "place" / "founding" / "0" / ("5a" * 32)).unlink()
+    assert safebackup("init", "place", "--key-file", "my.key", folder=tmp_path).status in (0, 1)
+    Repository.open(tmp_path / "place", key=KeyFile(tmp_path / "my.key"))
+
+
+def test_a_proof_that_could_not_be_recorded_is_no_success(shared: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become nobody")
+    repository = Repository.open(shared / "repository", key=None)
+    back_up(shared / "data", into=repository)
+    for path in [shared / "repository", *(shared / "repository").rglob("*")]:
+        os.chown(path, 0, 0)
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+
+    done = safebackup("drill", "-r", shared / "repository", folder=shared, prefix=as_nobody())
+
+    answered(done, ExitStatus.NOT_VERIFIED, "proved: ", "could not be recorded", "The journal does not know of it.")
 
 
 # The command line itself

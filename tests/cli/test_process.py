@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import safebackup as safebackup_package
 from safebackup import Repository, back_up
 from tests.cli.program import PROGRAM, Done, ended, environment, safebackup, started
 
@@ -162,6 +163,34 @@ def test_closed_streams_take_no_file_of_the_repository(data: Path, repository: P
     command = f"exec '{sys.executable}' -m safebackup backup '{data}' -v -r '{repository}' <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment(), check=False).returncode == 0
     assert safebackup("verify", "-r", repository, folder=tmp_path).status == 0
+
+
+@pytest.mark.parametrize("name", ["backup", "snapshots", "init"])
+def test_a_closed_input_is_an_empty_one(name: str, repository: Path, tmp_path: Path) -> None:
+    arguments = {"backup": f"--stdin x -r '{repository}'", "snapshots": f"-r '{repository}'", "init": "place"}
+    ran = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -m safebackup {name} {arguments[name]} <&-"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == {"backup": 4, "snapshots": 0, "init": 2}[name]
+    assert "[internal]" not in ran.stderr
+
+
+def test_nothing_is_imported_before_an_interruption_is_caught() -> None:
+    sources = Path(safebackup_package.__file__).parents[1]
+    script = (
+        f"import sys; sys.path.insert(0, {os.fspath(sources)!r}); before = set(sys.modules); import safebackup.cli; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+
+    ran = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
+
+    assert set(ran.stdout.split()) <= {"__future__", "safebackup", "safebackup.cli", "safebackup.version"}
 
 
 def test_a_poor_locale_prints_what_it_can(data: Path, repository: Path, tmp_path: Path) -> None:

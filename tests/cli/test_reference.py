@@ -6,6 +6,7 @@ import ast
 import re
 import runpy
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,14 @@ def test_every_command_and_option_is_on_the_page() -> None:
 
 def commands_in(text: str) -> list[list[str]]:
     """Each `safebackup …` command in the fences of a page, as words; what cron puts before it is left out."""
-    fences = re.findall(r"^```(?:sh|text)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    fences = re.findall(r"^```(?:sh|text|crontab)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line for fence in fences for line in fence.splitlines() if "[OPTIONS]" not in line]
     found = [line[line.index("safebackup ") :] for line in lines if "safebackup " in line]
-    return [shlex.split(line)[1:] for line in found]
+    return [_up_to_what_a_shell_ends_it_with(shlex.split(line))[1:] for line in found]
+
+
+def _up_to_what_a_shell_ends_it_with(words: list[str]) -> list[str]:
+    return list(takewhile(lambda word: word not in ("|", ";;", "&&", "||") and not word.startswith((">", "2>")), words))
 
 
 SHOWN = sorted(

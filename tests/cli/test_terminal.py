@@ -78,6 +78,13 @@ def test_a_bar_moves_and_is_gone_at_the_end(data: Path, repository: Path, tmp_pa
     assert "complete: snapshot " in done.out.splitlines()[-1]
 
 
+def test_a_job_that_is_done_at_once_shows_no_bar(data: Path, repository: Path, tmp_path: Path) -> None:
+    done = at_terminal("backup", data, "-r", repository, folder=tmp_path)
+
+    assert done.out.startswith("complete: snapshot ")
+    assert "\x1b[" not in done.out
+
+
 def test_lines_tell_the_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with watching(Screen(verbose=True), "backup") as progress:
         assert isinstance(progress, Counter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -115,3 +116,40 @@ def test_what_only_looks_like_them_is_still_a_stranger(tmp_path: Path) -> None:
     repository = Repository.create(tmp_path / "repository", key=None)
     (tmp_path / "repository" / "restore-1.py.bak").write_bytes(b"")
     assert [finding.code for finding in verify(repository).findings] == ["unknown-object"]
+
+
+@pytest.mark.parametrize("name", ["RESTORE.md", script_name()])
+@pytest.mark.parametrize("level", ["structure", "sample", "full"])
+def test_a_verification_tells_what_is_not_what_was_shipped(
+    tmp_path: Path, name: str, level: Literal["structure", "sample", "full"]
+) -> None:
+    repository = Repository.create(tmp_path / "repository", key=None)
+    (tmp_path / "repository" / "restore-0.0.1.py").write_text("its script")
+    assert verify(repository, level=level).findings == ()
+    (tmp_path / "repository" / name).chmod(0o600)
+    (tmp_path / "repository" / name).write_text("curl …| sh")
+
+    report = verify(repository, level=level)
+
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, finding.subject) == ("emergency-changed", "warning", name)
+    assert report.passed
+    (tmp_path / "repository" / name).unlink()
+    assert verify(repository, level=level).findings == ()
+
+
+class _Textless(MemoryStore):
+    """A store that takes no text."""
+
+    def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        if name == "RESTORE.md":
+            raise StorageError("no more")
+        super().put_new(name, data)
+
+
+def test_where_the_text_cannot_be_put_the_script_is_put_all_the_same(tmp_path: Path) -> None:
+    store = _Textless(str(tmp_path))
+    store.create_root()
+    with pytest.raises(StorageError):
+        ensure_emergency(store)
+    assert store.get(script_name()) == restore_script()

@@ -223,6 +223,12 @@ def test_a_check_without_a_name_is_called_after_its_function_or_program_alone(tm
     assert "secret" not in repr(named)
 
 
+def test_checks_that_would_have_the_same_name_are_numbered() -> None:
+    given: list[AnyCheck] = [["test", "-s", "a"], ["true"], ["/usr/bin/test", "-s", "b"], Check("test", print)]
+
+    assert [check.name for check in checks_of(given)] == ["test 1", "true", "test 2", "test"]
+
+
 def test_a_python_script_is_a_command_like_any_other(tmp_path: Path) -> None:
     assert (
         ask([sys.executable, "-c", "import os; os.environ['SAFEBACKUP_RESTORED']"], tmp_path).outcome is Outcome.PROVED

@@ -7,6 +7,7 @@ import pickle
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,6 +156,22 @@ def test_the_journal_keeps_outcome_phases_and_checks(world: World) -> None:
         "check_2": "failed: a question",
     }
     assert verify(world.repository, record=False).passed
+
+
+@plain_and_sealed
+def test_what_a_check_printed_is_in_the_report_and_not_in_the_journal(world: World) -> None:
+    def spills(_folder: Path) -> None:
+        raise AssertionError("row 17: 4111-1111")
+
+    def breaks(_folder: Path) -> None:
+        raise KeyError("4111-1111")
+
+    report = drill(world.snapshot, checks=[["sh", "-c", "echo 4111-1111; false"], spills, breaks])
+
+    assert all("4111-1111" in result.what for result in report.checks)
+    (record,) = world.records()
+    assert [row.subject for row in record.findings] == ["sh", "spills", "breaks"]
+    assert "4111" not in repr(record)
 
 
 def test_without_a_record_nothing_is_written_to_the_repository(world: World) -> None:
@@ -669,6 +686,132 @@ def test_a_refused_drill_is_told_to_its_end_too(world: World) -> None:
     assert [type(event) for event in events] == [RunStarted, RunFinished]
 
 
+# Checks that move what they were given
+
+
+MOVES = {
+    "the folder": 'mv "$(dirname "$SAFEBACKUP_RESTORED")" {away}',
+    "the one above": "mv {room}/scratch {away}",
+    "what was restored": 'mv "$SAFEBACKUP_RESTORED" {away}',
+    "what was restored, from a folder that moves too": 'mv "$SAFEBACKUP_RESTORED" {away} && mv {room}/scratch {away}/s',
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_what_a_check_moves_away_is_removed_all_the_same_and_told(world: World, move: str) -> None:
+    away = world.base / "away"
+    script = move.format(away=away, room=world.room)
+
+    report = drill(world.snapshot, scratch=world.room / "scratch", checks=[["sh", "-c", script]])
+
+    assert report.outcome is Outcome.PROVED
+    assert codes(report) == {Code.DRILL_CLEANUP}
+    assert "was moved to " in report.findings[0].what
+    assert str(away) in report.findings[0].what
+    assert report.scratch == ""
+    assert not [path for path in away.rglob("*") if not path.is_dir()]
+    shutil.rmtree(away, ignore_errors=True)  # of folders only the one that the check itself named is left
+
+
+def test_what_a_check_has_made_vanish_is_told(world: World) -> None:
+    def vanish(folder: Path) -> None:
+        shutil.rmtree(folder.parent)
+
+    report = drill(world.snapshot, checks=[vanish])
+
+    assert codes(report) == {Code.DRILL_CLEANUP}
+    assert "is not there any more" in report.findings[0].what
+
+
+def test_a_kept_folder_is_named_where_it_is(world: World) -> None:
+    script = f'mv "$(dirname "$SAFEBACKUP_RESTORED")" {world.base}/away'
+
+    report = drill(world.snapshot, keep=True, checks=[["sh", "-c", script]])
+
+    assert report.scratch == str(world.base / "away")
+    assert (world.base / "away" / "restored" / "small").exists()
+
+
+@needs_root
+def test_what_is_mounted_in_a_moved_folder_is_not_entered(world: World) -> None:
+    (world.base / "precious").mkdir()
+    (world.base / "precious" / "file").touch()
+    script = (
+        f'mkdir m && mount --bind {world.base}/precious m && mv "$(dirname "$SAFEBACKUP_RESTORED")" {world.base}/away'
+    )
+
+    report = drill(world.snapshot, checks=[["sh", "-c", script]])
+
+    mounted = world.base / "away" / "restored" / "m"
+    if subprocess.run(["umount", mounted], capture_output=True, check=False).returncode:
+        pytest.skip("may not mount here")
+    assert (world.base / "precious" / "file").exists()
+    assert report.scratch == str(world.base / "away")
+    assert [path.name for path in (world.base / "away" / "restored").iterdir()] == ["m"]
+
+
+def test_a_check_that_goes_somewhere_else_leaves_the_caller_where_it_was(world: World) -> None:
+    before = os.getcwd()
+
+    report = drill(world.snapshot, checks=[os.chdir])
+
+    assert report.outcome is Outcome.PROVED
+    assert os.getcwd() == before
+
+
+# Drills that were killed
+
+
+@contextmanager
+def drill_that_waits(world: World, scratch: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """A drill in a process of its own, in the middle of its check."""
+    script = f"""
+import tempfile, safebackup
+tempfile.tempdir = {os.fspath(world.room)!r}
+snapshot = safebackup.Repository.open({world.repository.url!r}, key=None).snapshot()
+waits = lambda _: print("ready", flush=True) or input()
+safebackup.drill(snapshot, scratch={scratch and os.fspath(scratch)!r}, checks=[waits])
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_named_folder_that_a_killed_drill_left_is_refused_with_what_it_is_and_how_to_remove_it(world: World) -> None:
+    scratch = world.room / "scratch"
+    with drill_that_waits(world, scratch), pytest.raises(RefusedError, match="a drill is at work in ") as at_work:
+        drill(world.snapshot, scratch=scratch)
+    with pytest.raises(RefusedError, match="holds restored data") as refused:
+        drill(world.snapshot, scratch=scratch)
+
+    assert "Wait" in at_work.value.hint
+    assert refused.value.code is Code.TARGET_NOT_EMPTY
+    subprocess.run(["sh", "-c", refused.value.hint.removeprefix("Run: ")], check=True)
+    assert drill(world.snapshot, scratch=scratch).outcome is Outcome.PROVED
+    scratch.rmdir()
+
+
+def test_what_a_killed_drill_left_among_the_temporary_files_is_told_by_the_next_one(world: World) -> None:
+    with drill_that_waits(world, None):
+        assert codes(drill(world.snapshot)) == set()
+    (world.room / "safebackup-drill-of-a-colleague").touch()
+
+    report = drill(world.snapshot)
+
+    (finding,) = report.findings
+    assert report.outcome is Outcome.PROVED
+    assert (finding.code, finding.severity) == (Code.DRILL_CLEANUP, Severity.WARNING)
+    (world.room / "safebackup-drill-of-a-colleague").unlink()
+    subprocess.run(["sh", "-c", finding.action.removeprefix("Run: ")], check=True)
+    assert codes(drill(world.snapshot)) == set()
+
+
 # Another user
 
 
@@ -697,7 +840,8 @@ def test_another_user_proves_all_but_owners_and_says_so(tmp_path: Path) -> None:
 
     assert proved.outcome is Outcome.PROVED, proved.findings
     assert codes(proved) == {Code.METADATA_NOT_SET}
-    assert "Owners were not compared" in proved.statement
+    assert "came back as it was read at the backup, but for what only root restores (paths: " in proved.statement
+    assert "Not compared, as the drill did not run as root: owners, setuid and setgid bits" in proved.statement
     assert unread.outcome is Outcome.COULD_NOT_CHECK
     assert [one.subject for one in unread.findings if one.code is Code.NOT_COMPARED] == ["secret"]
 

@@ -22,6 +22,7 @@ _ARGUMENT = re.compile(
     r"(?:([\"'])(?P<value>.*?)\2|True|(?=[\s.,;:)]|$))"
 )
 
+_RELY_ON_ANOTHER = "Run: safebackup verify; until then rely on another snapshot."
 _HINTS = {
     Code.BAD_ARGUMENT: "See: safebackup {verb} --help",
     Code.KEY_REQUIRED: f"Give its key: {KEY_OPTIONS}, or set SAFEBACKUP_KEY_FILE, SAFEBACKUP_PASSPHRASE_FILE or "
@@ -57,11 +58,21 @@ _HINTS = {
     Code.DAMAGED_OBJECT: "safebackup verify tells which snapshots it affects; "
     "bring the object back from a copy of the repository.",
     Code.DAMAGED_MANIFEST: "Run: safebackup verify; restore another snapshot, or from a copy of the repository.",
+    Code.DRILL_DIFFERS: _RELY_ON_ANOTHER,
+    Code.DRILL_MISSING: _RELY_ON_ANOTHER,
+    Code.DRILL_EXTRA: _RELY_ON_ANOTHER,
     Code.NAIVE_TIME: "Write it with Z or with an offset: 2026-03-28T00:00:00Z or 2026-03-28T01:00:00+01:00.",
     Code.UNEVEN_STEP: "Take a step that divides the range, or write the values out.",
     Code.RARE: "For the end of each month write L.",
     Code.CONTENTION: "Move it by some minutes.",
     Code.BAD_CRON: "Write five fields: minute, hour, day of the month, month, day of the week.",
+}
+# Who verifies already is not told to.
+_BRING_IT_BACK = "Bring it back from a copy of the repository."
+_WHILE_VERIFYING = {
+    Code.MISSING_CHUNK: _BRING_IT_BACK,
+    Code.DAMAGED_OBJECT: _BRING_IT_BACK,
+    Code.DAMAGED_MANIFEST: "Restore another snapshot, or from a copy of the repository.",
 }
 _ELSE = "See: safebackup {verb} --help"
 
@@ -92,7 +103,8 @@ def in_commands(hint: str, code: Code, typed: Typed) -> str:
         return hint
     if not hint and code not in _HINTS:
         return ""
-    return typed.fill(_HINTS.get(code, _ELSE))
+    known = _HINTS | _WHILE_VERIFYING if typed.verb == "verify" else _HINTS
+    return typed.fill(known.get(code, _ELSE))
 
 
 def in_options(text: str, typed: Typed) -> str:

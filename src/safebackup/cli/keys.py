@@ -181,9 +181,9 @@ def _lines(found: KeyList) -> list[str]:
             _METHODS.get(one.method, one_line(one.method)),
             time_text(one.created),
             "everything" if one.current else f"up to epoch {one.epoch}",
-            "this one" if one.this else "",
+            "yes" if one.this else "",
             one.label,
         )
         for one in found.keys
     ]
-    return table(("id", "kind", "created", "opens", "", "label"), rows)
+    return table(("id", "kind", "created", "opens", "used now", "label"), rows)

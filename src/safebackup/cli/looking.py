@@ -65,7 +65,8 @@ def snapshots(screen: Screen, where: Where, source: OfSource = None) -> Result:
 def standing_text(snapshot: Snapshot) -> str:
     """How far it is to be trusted."""
     level = f" ({snapshot.verified_level})" if snapshot.verified_level else ""
-    return ("SUSPECT, " if snapshot.suspect else "") + str(snapshot.standing) + level
+    failed = ", drill failed" if snapshot.drill_failed else ""
+    return ("SUSPECT, " if snapshot.suspect else "") + str(snapshot.standing) + level + failed
 
 
 def time_text(instant: datetime) -> str:

@@ -17,7 +17,7 @@ from safebackup.cli.output import Result, fields_of, one_line
 from safebackup.cli.progress import watching
 from safebackup.cli.running import Screen
 from safebackup.cli.sizes import count_text, duration_text, parse_duration, parse_size, size_text
-from safebackup.errors import Code, ConfigurationError, SafeBackupError, StorageError
+from safebackup.errors import Code, ConfigurationError, SafeBackupError
 from safebackup.statuses import ExitStatus
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _KEY_CHOICES = (
     "Choose one: --new-key-file FILE makes a key file; --key-file FILE takes one that is there; "
     "--passphrase-file FILE takes a passphrase; --no-key encrypts nothing."
 )
+# A repository is refused with these before anybody has heard of ours, or once all have agreed on another one.
+_NOTHING_SEALED = (Code.REPOSITORY_EXISTS, Code.TARGET_NOT_EMPTY, Code.BAD_URL)
 _NOTHING_CAME = (
     "Did the program fail that should have written it? Behind a pipe nobody asks for its status; "
     "safebackup backup --command NAME -- PROGRAM does. If nothing is what you mean: --allow-empty"
@@ -134,9 +136,8 @@ def init(
     try:
         repository = Repository.create(place, key=key)
     except SafeBackupError as error:
-        # A store that failed may hold the repository all the same: its key stays.
-        if isinstance(key, KeyFile) and new_key_file is not None and not isinstance(error, StorageError):
-            os.unlink(key.path)
+        if isinstance(key, KeyFile) and new_key_file is not None:
+            _put_away(key, error)
         raise
     kind = "unencrypted" if key is None else "sealed"
     lines = [f"made the {kind} repository {repository.id} at {one_line(repository.url)}"]
@@ -155,6 +156,15 @@ def init(
         },
         summary="\n".join(lines),
     )
+
+
+def _put_away(key: KeyFile, error: SafeBackupError) -> None:
+    """Remove a key file that was made for nothing; it stays unless it is certain that nothing is sealed with it."""
+    if error.code in _NOTHING_SEALED:
+        os.unlink(key.path)
+    else:
+        # A store that failed may hold the repository, and other creators may yet agree on ours.
+        error.message += f"; {one_line(key.path)} was kept, as the repository may come to be sealed with it"
 
 
 def _typed_key(where: Where, new_key_file: str | None) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LINE_EVERY_SECONDS = 10.0
 _BAR_EVERY_SECONDS = 0.1
+_BAR_AFTER_SECONDS = 0.5
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def watching(screen: Screen, label: str) -> Iterator[Counter]:
     if screen.quiet:
         yield Counter()
     elif sys.stderr.isatty():
-        with _bars() as bars:
+        with _shown_after_a_while(_bars()) as bars:
             yield _Bar(bars, label)
     elif screen.verbose:
         yield _Lines(label)
@@ -103,6 +104,21 @@ class _Bar(Counter):
         self._bars.update(
             self._task, completed=self.done, total=total, files=f"{self.files:,} files" if self.files else ""
         )
+
+
+@contextmanager
+def _shown_after_a_while(bars: Bars) -> Iterator[Bars]:
+    """Show bars while the block works, unless it is done before anybody could read them."""
+    timer = threading.Timer(_BAR_AFTER_SECONDS, bars.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield bars
+    finally:
+        timer.cancel()
+        timer.join()
+        if bars.live.is_started:
+            bars.stop()
 
 
 def _bars() -> Bars:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ from safebackup.cli.running import Screen
 from safebackup.cli.sizes import count_text, duration_text, size_text
 from safebackup.errors import ConfigurationError
 from safebackup.statuses import ExitStatus
+
+if TYPE_CHECKING:
+    from safebackup.recovery import DrillReport
+    from safebackup.recovery.checks import Outcome
 
 _DRILL_STATUSES = {
     "proved": ExitStatus.OK,
@@ -161,19 +165,35 @@ def drill(
             chosen, scratch=scratch, checks=checks, keep=keep, callback=progress, observer=progress.observe
         )
     outcome = str(report.outcome)
-    lines = [f"{outcome.replace('_', ' ')}: {report.statement}"]
-    lines += [f"  {one.name}: {str(one.outcome).replace('_', ' ')} {one.what}".rstrip() for one in report.checks]
+    status = _DRILL_STATUSES.get(outcome, ExitStatus.NOT_VERIFIED)
+    if status is ExitStatus.OK and not report.recorded:
+        status = ExitStatus.NOT_VERIFIED  # the snapshot does not stand as proven, and nobody would hear of it
+    lines = [_drill_summary(report)]
+    lines += [f"  {one.name}: {_in_words(one.outcome)}" for one in report.checks]
     lines.append(f"  the data were back after {duration_text(report.recovery_seconds)}")
     if report.scratch:
         lines.append(f"  what was restored is left in {report.scratch}")
     return Result(
         outcome=outcome,
-        status=_DRILL_STATUSES.get(outcome, ExitStatus.NOT_VERIFIED),
+        status=status,
         report={**fields_of(report), "recovery_seconds": report.recovery_seconds},
         findings=report.findings,
         findings_total=report.findings_total,
         summary="\n".join(map(one_line, lines)),
     )
+
+
+def _drill_summary(report: DrillReport) -> str:
+    """What it came to; why, is told by the findings."""
+    if report.outcome == "proved":
+        return f"proved: {report.statement}"
+    passed = sum(one.outcome == "proved" for one in report.checks)
+    checks = f"; {passed} of {count_text(len(report.checks), 'check')} passed" if report.checks else ""
+    return f"{_in_words(report.outcome)}: snapshot {report.snapshot.id[:12]} of {report.snapshot.source}{checks}"
+
+
+def _in_words(outcome: Outcome) -> str:
+    return str(outcome).replace("_", " ")
 
 
 def _checks(texts: Sequence[str]) -> list[list[str]]:

@@ -4,6 +4,7 @@ The script is shipped as data: the library never imports it, and it imports noth
 """
 
 from safebackup.emergency.placing import (
+    changed_emergency,
     ensure_emergency,
     noted,
     restore_script,
@@ -12,4 +13,12 @@ from safebackup.emergency.placing import (
     script_name,
 )
 
-__all__ = ["ensure_emergency", "noted", "restore_script", "restore_text", "script_digest", "script_name"]
+__all__ = [
+    "changed_emergency",
+    "ensure_emergency",
+    "noted",
+    "restore_script",
+    "restore_text",
+    "script_digest",
+    "script_name",
+]

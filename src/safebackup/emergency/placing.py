@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 
-from safebackup.errors import ConflictError, NotFoundError, SafeBackupError
+from safebackup.errors import Code, ConflictError, NotFoundError, SafeBackupError
 from safebackup.events import logger
-from safebackup.storage import AppendStore
+from safebackup.findings import Finding, Severity
+from safebackup.storage import AppendStore, ReadStore
 from safebackup.storage.names import EMERGENCY_TEXT
 from safebackup.version import VERSION
+
+_EARLIER_TEXTS: tuple[str, ...] = ()  # the SHA-256 of RESTORE.md in earlier releases, which stays where it was put
 
 
 def script_name() -> str:
@@ -31,7 +34,7 @@ def restore_text() -> bytes:
 
 def script_digest() -> str:
     """The SHA-256 of the script in hexadecimal: to be kept where nobody who can write to the repository can write."""
-    return hashlib.sha256(restore_script()).hexdigest()
+    return _digest(restore_script())
 
 
 def ensure_emergency(store: AppendStore) -> None:
@@ -43,13 +46,43 @@ def ensure_emergency(store: AppendStore) -> None:
     Raises:
         SafeBackupError: the store failed. No backup needs these files, so one should go on.
     """
-    _ensure(store, EMERGENCY_TEXT, restore_text())
-    if not _ensure(store, script_name(), restore_script()):
-        logger.warning(
-            "%s in %s is not what this release ships: do not run it, and find out who changed it",
-            script_name(),
-            store.url,
-        )
+    try:
+        _ensure(store, EMERGENCY_TEXT, restore_text())
+    finally:  # each is of use without the other
+        if not _ensure(store, script_name(), restore_script()):
+            logger.warning(
+                "%s in %s is not what this release ships: do not run it, and find out who changed it",
+                script_name(),
+                store.url,
+            )
+
+
+def changed_emergency(store: ReadStore, names: Collection[str]) -> Iterator[Finding]:
+    """What of the text and the script of this release, as far as `names` has them, is not what a release shipped.
+
+    Scripts of other releases are not judged: this one does not know them.
+    """
+    shipped = {script_name(): {script_digest()}, EMERGENCY_TEXT: {_digest(restore_text()), *_EARLIER_TEXTS}}
+    for name, digests in shipped.items():
+        if name not in names:
+            continue
+        try:
+            data = store.get(name)
+        except NotFoundError:
+            continue  # removed meanwhile; no backup needs it
+        if _digest(data) not in digests:
+            yield Finding(
+                code=Code.EMERGENCY_CHANGED,
+                severity=Severity.WARNING,
+                what=f"{name} is not what release {VERSION} or an earlier one ships",
+                action="Do not run it, nor what it says, unless a newer release put it there: find out who changed "
+                "it, and remove it; the next backup puts the right one. No backup depends on it.",
+                subject=name,
+            )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import inspect
 import math
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
@@ -105,7 +107,19 @@ def checks_of(checks: Iterable[AnyCheck]) -> tuple[Check, ...]:
         raise ConfigurationError(
             f"checks={checks!r} is no list of checks", hint='For example checks=[my_function, ["psql", "-c", "…"]].'
         )
-    return tuple(_check_of(one) for one in checks)
+    given = list(checks)
+    return tuple(_told_apart(given, [_check_of(one) for one in given]))
+
+
+def _told_apart(given: list[AnyCheck], found: list[Check]) -> Iterator[Check]:
+    """Checks that were given without a name are numbered where several would have the same one."""
+    total, so_far = Counter(check.name for check in found), Counter[str]()
+    for one, check in zip(given, found, strict=True):
+        so_far[check.name] += 1
+        if total[check.name] > 1 and not isinstance(one, Check):
+            yield attrs.evolve(check, name=f"{check.name} {so_far[check.name]}")
+        else:
+            yield check
 
 
 def _check_of(one: AnyCheck) -> Check:
@@ -139,7 +153,8 @@ def run_check(check: Check, folder: Path, *, snapshot: str, clock: Clock) -> Che
 
 def _call(function: Callable[[Path], object], folder: Path) -> tuple[Outcome, str]:
     try:
-        answer = function(folder)
+        with _where_it_was():
+            answer = function(folder)
     except (AssertionError, SafeBackupError) as error:
         return Outcome.FAILED, _told(error)
     except Exception as error:
@@ -155,6 +170,22 @@ def _call(function: Callable[[Path], object], folder: Path) -> tuple[Outcome, st
     return Outcome.COULD_NOT_CHECK, f"it returned {type(answer).__name__}, where None, True or False was expected"
 
 
+@contextmanager
+def _where_it_was() -> Iterator[None]:
+    """Come back to the present folder, as a check may go into the one that is removed afterwards."""
+    try:
+        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    except OSError:  # there is none, or none that can be come back to
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.fchdir(here)
+        os.close(here)
+
+
 def _told(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
@@ -167,7 +198,7 @@ def _execute(command: Command, folder: Path, deadline: float | None, snapshot: s
     try:
         ended = commands.run(command, deadline=deadline, folder=folder, environment=environment)
     except SafeBackupError as error:
-        return Outcome.COULD_NOT_CHECK, _on_one_line(str(error))
+        return Outcome.COULD_NOT_CHECK, _on_one_line(error.message)
     if ended.status == 0:
         return Outcome.PROVED, ""
     how = f"it was ended by signal {-ended.status}" if ended.status < 0 else f"it ended with status {ended.status}"

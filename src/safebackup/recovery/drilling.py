@@ -19,10 +19,18 @@ from safebackup.findings import printable
 from safebackup.format.manifest import EntryKind
 from safebackup.recovery.checks import AnyCheck, Check, CheckResult, Outcome, checks_of, run_check
 from safebackup.recovery.drill_report import CHECKS, CLEAN_UP, COMPARE, RESTORE, DrillReport, Phase, with_report
+from safebackup.recovery.leftovers import left_by_drills, removal_command
 from safebackup.recovery.lessons import Lessons
 from safebackup.recovery.matching import Conditions, Deviation, Matched, match_tree
 from safebackup.recovery.restoring import AnyPath, RestoreReport, restore
-from safebackup.recovery.scratch import RESTORED, Place, Scratch, choose_place, make_scratch, remove, require_safe
+from safebackup.recovery.scratch import (
+    Place,
+    Scratch,
+    choose_place,
+    make_scratch,
+    remove,
+    require_safe,
+)
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.committing import journal_body, write_journal
 from safebackup.repository.history import DRILL, History
@@ -140,8 +148,20 @@ class _Drill:
         if self.lessons.outcome is Outcome.PROVED:
             with self.lessons.learning():
                 self._require_space()
+                self._tell_of_earlier_ones()
                 scratch = make_scratch(self.place)
         return scratch
+
+    def _tell_of_earlier_ones(self) -> None:
+        paths = [] if self.place.named else left_by_drills(self.place.above)
+        if paths:
+            self.lessons.note(
+                Code.DRILL_CLEANUP,
+                f"earlier drills, killed or told to keep it, have left restored data in {printable(self.place.above)}: "
+                + ", ".join(printable(os.path.basename(path)) for path in paths),
+                action=f"Run: {removal_command(paths)}",
+                subject=printable(paths[0]),
+            )
 
     def _find(self, history: History) -> None:
         """Make sure that the snapshot is still there, and remember what the journal said when the drill began."""
@@ -189,9 +209,10 @@ class _Drill:
                 self._ask_nothing()
             is_kept = self.keep
         finally:
+            self._tell_if_moved(scratch)
             if is_kept:
-                scratch.release()
                 self.left = printable(scratch.path)
+                scratch.release()
             else:
                 self._clean_up(scratch)
 
@@ -219,14 +240,8 @@ class _Drill:
             callback=self.callback,
         )
         with self.lessons.learning(), self._timed(COMPARE, self.snapshot.content_bytes):
-            folder = scratch.open(RESTORED)
-            try:
-                manifests = Manifests(self.repository.reader())
-                self.matched = match_tree(
-                    folder, self.snapshot.body.manifest, manifests, conditions, self._take_deviation
-                )
-            finally:
-                os.close(folder)
+            folder, manifests = scratch.hold_restored(), Manifests(self.repository.reader())
+            self.matched = match_tree(folder, self.snapshot.body.manifest, manifests, conditions, self._take_deviation)
             self._weigh_snapshot(self.matched)
 
     def _take_deviation(self, deviation: Deviation) -> None:
@@ -271,6 +286,7 @@ class _Drill:
         folder, clock = Path(os.fsdecode(scratch.restored)), self.repository.runtime.clock
         with self.lessons.learning(), self._timed(CHECKS, 0):
             folder.chmod(folder.stat().st_mode & 0o7777 | 0o700)  # checks may write; nothing is compared any more
+            scratch.hold_restored()
             for check in self.checks:
                 self._take_result(run_check(check, folder, snapshot=self.snapshot.id, clock=clock))
 
@@ -292,16 +308,26 @@ class _Drill:
             self.lessons.note(
                 Code.DRILL_CHECK_NOT_DONE,
                 f"the check {result.name!r} could not be carried out: {result.what}",
-                action="Mend the check, or what it needs.",
+                action="Mend the check, or what it needs. The search path of cron is short: write whole paths.",
                 subject=result.name,
                 outcome=result.outcome,
             )
 
+    def _tell_if_moved(self, scratch: Scratch) -> None:
+        if what := scratch.wandered():
+            self.lessons.note(
+                Code.DRILL_CLEANUP,
+                f"{what}: what was restored can be removed only where it can be found",
+                action="Look whether restored data are left elsewhere, and let no check move the restored folder.",
+                subject=what.partition(" ")[0],
+            )
+
     def _clean_up(self, scratch: Scratch) -> None:
+        path = printable(scratch.path)
         with self._timed(CLEAN_UP, 0):
             left = remove(scratch)
         if left.count:
-            self.left = path = printable(scratch.path)
+            self.left = path
             self.lessons.note(
                 Code.DRILL_CLEANUP,
                 f"{left.count:,} paths in {path} could not be removed: {', '.join(left.first)}",
@@ -329,15 +355,19 @@ class _Drill:
         elif self.lessons.outcome is Outcome.COULD_NOT_CHECK or matched is None:
             parts = [f"Nothing is proved of {label}: {self.lessons.reason}."]
         else:
+            but = "" if os.geteuid() == 0 else ", but for what only root restores"
             parts = [
-                f"Every path of {label} came back as it was read at the backup "
+                f"Every path of {label} came back as it was read at the backup{but} "
                 f"(paths: {matched.entries - matched.left_out:,}, files: {matched.files:,}, "
                 f"bytes: {matched.content_bytes:,})."
             ]
         if matched is not None and matched.left_out:
             parts.append(f"Device nodes that were not made and not looked at: {matched.left_out:,}.")
         if matched is not None and os.geteuid() != 0:
-            parts.append("Owners were not compared, as the drill did not run as root.")
+            parts.append(
+                "Not compared, as the drill did not run as root: owners, setuid and setgid bits of other users' files, "
+                "and attributes that root alone sets."
+            )
         passed = sum(result.outcome is Outcome.PROVED for result in self.results)
         parts.append(
             f"{passed} of {len(self.checks)} checks passed." if self.checks else "No application check was made."

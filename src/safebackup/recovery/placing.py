@@ -32,7 +32,7 @@ import attrs
 
 from safebackup.errors import Code, IntegrityError, InternalError
 from safebackup.findings import Finding, Severity, printable
-from safebackup.format.manifest import Entry, EntryKind
+from safebackup.format.manifest import Entry, EntryKind, time_to_stored
 from safebackup.recovery.metadata import (
     ERRORS_OF_ONE_PATH,
     NO_CONSENT,
@@ -388,15 +388,18 @@ class Placer:
     def _may_place(self, folder: Folder, name: bytes, entry: Entry) -> bool:
         """Whether nothing has this name, or what has it may be replaced; if not, a finding says why."""
         try:
-            found = os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_mode
+            found = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
         except FileNotFoundError:
             return True
-        if stat.S_ISDIR(found):
+        if stat.S_ISDIR(found.st_mode):
             return self._not_restored(entry.path, "a folder is where a file should go; it stays as it is")
         if self._overwrite is Overwrite.REPLACE:
             return True
         if self._overwrite is Overwrite.KEEP:
-            self._kept(entry.path, "was there and was kept")
+            if _looks_restored(found, entry):
+                self._kept(entry.path, "was there and was kept")
+            else:
+                self._kept_although_different(entry.path)
             return False
         return self._not_restored(
             entry.path,
@@ -405,6 +408,17 @@ class Placer:
 
     def _kept(self, path: bytes, what: str) -> None:
         self._report(Finding(code=Code.PATH_KEPT, severity=Severity.INFO, what=what, subject=printable(path)))
+
+    def _kept_although_different(self, path: bytes) -> None:
+        self._report(
+            Finding(
+                code=Code.PATH_KEPT,
+                severity=Severity.ERROR,
+                what="was there and was kept, but it is not what the snapshot has: its kind, size or time differs",
+                action="Restore this path to another folder and compare, or replace it.",
+                subject=printable(path),
+            )
+        )
 
     def _not_restored(self, path: bytes, why: str) -> bool:
         self._report(
@@ -512,6 +526,15 @@ def _after(pieces: Sequence[Buffer], skip: int) -> list[memoryview]:
         if len(rest) == _BUFFERS_PER_WRITE_MAX:
             break
     return rest
+
+
+def _looks_restored(found: os.stat_result, entry: Entry) -> bool:
+    """Whether what is there may be what a restore that was interrupted has placed: its content is not read."""
+    if stat.S_IFMT(found.st_mode) != _FORMATS.get(entry.kind):
+        return False
+    return entry.kind != EntryKind.FILE or (
+        found.st_size == entry.size and time_to_stored(found.st_mtime_ns) == entry.mtime
+    )
 
 
 def _is_unfinished_directory(found: os.stat_result) -> bool:

@@ -44,6 +44,7 @@ from safebackup.recovery.placing import (
     open_target,
     sync_target,
 )
+from safebackup.recovery.target import require_target
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
@@ -61,7 +62,9 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 @attrs.frozen(kw_only=True)
 class RestoreReport:
-    """What a restore did. `complete` means that every selected path is there as recorded or was kept by policy.
+    """What a restore did. `complete` means that every selected path is there as recorded.
+
+    What was there and was kept counts as that if its kind, size and time are those recorded; its content was not read.
 
     Findings of severity warning (an owner that only root can set, …) leave it complete.
     """
@@ -94,7 +97,8 @@ def restore(
     """Restore a snapshot into the folder `to`, which must be missing or empty unless `overwrite` says otherwise.
 
     `paths` selects parts by their path in the snapshot; each is restored under that path, its directories above it
-    included. A dry run writes nothing and tells what would be missing. Nothing outside of `to` is ever written.
+    included. A dry run writes nothing and tells what would be refused or missing. Nothing outside of `to` is ever
+    written.
 
     Raises:
         NotFoundError: a selected path is not in the snapshot (`Code.NO_PATH`); nothing was written.
@@ -130,6 +134,7 @@ def restore(
     if paths is None:
         work.callback.set_size(snapshot.content_bytes)
     if dry_run:
+        require_target(target, work.overwrite)
         work.rehearse(plan)
     else:
         work.perform(plan, target, workers)

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import attrs
@@ -20,11 +20,12 @@ import attrs
 from safebackup.errors import Code, ConfigurationError, RefusedError, StorageError
 from safebackup.findings import AT_HOME, printable, starts_at_home
 from safebackup.recovery.descent import Descent
+from safebackup.recovery.held import Held
+from safebackup.recovery.leftovers import PREFIX, hold, is_in_use, removal_command
 from safebackup.recovery.restoring import AnyPath
 from safebackup.recovery.target import LOST_AND_FOUND
 
 RESTORED = b"restored"
-_PREFIX = "safebackup-drill-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LEFT_NAMED = 5
@@ -66,14 +67,14 @@ def choose_place(scratch: AnyPath | None) -> Place:
 # Is it safe?
 
 
-def require_safe(place: Place, roots: Iterable[bytes], repository: str) -> None:
+def require_safe(place: Place, roots: Sequence[bytes], repository: str) -> None:
     """Check that nothing of the source or of the repository is near.
 
     Raises:
         RefusedError: it lies on, in, around or beside a root of the source, or in the repository, or holds something.
     """
     # Of temporary folders the new one counts; the folder for all of them may hold the source itself.
-    path = place.above if place.named else os.path.join(place.above, _PREFIX.encode())
+    path = place.above if place.named else os.path.join(place.above, PREFIX)
     home = os.fsencode(repository.removeprefix("file://"))
     if home.startswith(b"/") and (how := _relation(path, os.path.realpath(home))) and how != "lies beside":
         raise RefusedError(
@@ -82,15 +83,28 @@ def require_safe(place: Place, roots: Iterable[bytes], repository: str) -> None:
             hint="Name a folder outside of it: scratch=…",
         )
     for root in roots:
-        if root.startswith(b"/") and (how := _relation(path, os.path.realpath(root))):
+        if how := _relation_to_root(path, root):
             raise RefusedError(
                 f"a scratch folder in {printable(place.above)} is refused: it {how} {printable(root)}, which the "
                 "snapshot was made of",
                 code=Code.SCRATCH_UNSAFE,
-                hint="Name a folder elsewhere, new or empty, best on another disk: scratch=…",
+                hint="Name a folder elsewhere, new or empty, best on another disk"
+                + (f"{_such_as(roots)}." if place.named else ": scratch=…"),
             )
     if place.named:
         _require_empty(place.above)
+
+
+def _relation_to_root(path: bytes, root: bytes) -> str:
+    return _relation(path, os.path.realpath(root)) if root.startswith(b"/") else ""
+
+
+def _such_as(roots: Sequence[bytes]) -> str:
+    """One among the temporary files, if that would be taken."""
+    path = os.path.realpath(os.path.join(os.fsencode(tempfile.gettempdir()), b"drill"))
+    if os.path.lexists(path) or any(_relation_to_root(path, root) for root in roots):
+        return ""
+    return f", such as {printable(path)}"
 
 
 def _require_empty(path: bytes) -> None:
@@ -102,12 +116,29 @@ def _require_empty(path: bytes) -> None:
         found = {os.path.basename(path)}
     except OSError as error:
         raise StorageError.from_os(f"the scratch folder {printable(path)}", error) from error
+    for name in sorted(found):
+        if name.startswith(PREFIX):
+            raise _drilled_in(os.path.join(path, name))
     if found:
         raise RefusedError(
             f"the scratch folder {printable(path)} is not an empty folder: there is {printable(min(found))!r}",
             code=Code.TARGET_NOT_EMPTY,
             hint="Name one that is new or empty.",
         )
+
+
+def _drilled_in(path: bytes) -> RefusedError:
+    if is_in_use(path):
+        return RefusedError(
+            f"a drill is at work in {printable(path)}",
+            code=Code.TARGET_NOT_EMPTY,
+            hint="Wait until it has ended, or name another folder, new or empty.",
+        )
+    return RefusedError(
+        f"{printable(path)} was left by a drill that was killed, or told to keep it, and holds restored data",
+        code=Code.TARGET_NOT_EMPTY,
+        hint=f"Run: {removal_command([path])}",
+    )
 
 
 def _relation(path: bytes, root: bytes) -> str:
@@ -180,36 +211,53 @@ def _in_file_system(path: bytes, mounts: list[Mount]) -> tuple[bytes, bytes] | N
 # Making and removing it
 
 
-@attrs.frozen
+@attrs.define
 class Scratch:
-    """A private folder in an open one; `restored` is where to restore to."""
+    """A private folder; `restored` is where to restore to.
 
-    path: bytes
-    above_fd: int
+    It and what was restored are held open, so that they can be removed wherever a check has moved them.
+    """
+
+    folder: Held
+    above: bytes
     made_above: bool
+    data: Held | None = None
 
     @property
-    def above(self) -> bytes:
-        """The folder that it lies in."""
-        return os.path.dirname(self.path)
-
-    @property
-    def name(self) -> bytes:
-        """Its name there."""
-        return os.path.basename(self.path)
+    def path(self) -> bytes:
+        """Where it is."""
+        return self.folder.now
 
     @property
     def restored(self) -> bytes:
         """The folder for what is restored, which does not exist at first."""
-        return os.path.join(self.path, RESTORED)
+        return os.path.join(self.folder.path, RESTORED)
 
-    def open(self, name: bytes = b".") -> int:
-        """This folder or one in it, opened; the caller closes it."""
-        return os.open(os.path.join(self.name, name), _FOLDER, dir_fd=self.above_fd)
+    def hold_restored(self) -> int:
+        """Hold what was restored, once it is there: a descriptor that stays open until the end."""
+        if self.data is None:
+            self.data = Held(self.restored, os.open(RESTORED, _FOLDER, dir_fd=self.folder.fd), self.folder.fd)
+        return self.data.fd
+
+    @property
+    def strayed(self) -> Held | None:
+        """What was restored, if it does not lie in the folder any more."""
+        if self.data is None or self.data.now.startswith(self.folder.now + b"/"):
+            return None
+        return self.data
+
+    def wandered(self) -> str:
+        """What became of it, or of what was restored, if that is not where it was made; else ""."""
+        for held in (self.folder, self.data):
+            if held is not None and (what := held.wandered()):
+                return f"{printable(held.path)} {what}"
+        return ""
 
     def release(self) -> None:
         """Let go of it; it stays."""
-        os.close(self.above_fd)
+        for fd in (self.data.fd if self.data else None, self.folder.fd, self.folder.above_fd):
+            if fd is not None:
+                os.close(fd)
 
 
 def make_scratch(place: Place) -> Scratch:
@@ -226,11 +274,13 @@ def make_scratch(place: Place) -> Scratch:
                 made_above = True
         above_fd = os.open(place.above, _PATH_ONLY)
         try:
-            path = tempfile.mkdtemp(prefix=_PREFIX, dir=os.fsdecode(place.above))
+            path = os.fsencode(tempfile.mkdtemp(prefix=PREFIX.decode(), dir=os.fsdecode(place.above)))
+            fd = os.open(os.path.basename(path), _FOLDER, dir_fd=above_fd)
         except BaseException:
             os.close(above_fd)
             raise
-        return Scratch(os.fsencode(path), above_fd, made_above)
+        hold(fd)
+        return Scratch(Held(path, fd, above_fd), place.above, made_above)
     except OSError as error:
         raise StorageError.from_os(f"making a scratch folder in {printable(place.above)}", error) from error
 
@@ -250,58 +300,60 @@ class Leftovers:
 
 
 def remove(scratch: Scratch) -> Leftovers:
-    """Remove a scratch folder with all that is in it, and say what is left.
+    """Remove a scratch folder with all that is in it, wherever it was moved to, and say what is left.
 
     No link is followed, and nothing that is mounted in it is entered.
     """
     left = Leftovers()
     try:
-        _Removal(scratch, left).perform()
-        os.rmdir(scratch.name, dir_fd=scratch.above_fd)
+        for held in (scratch.strayed, scratch.folder):
+            if held is not None:
+                _remove_held(held, left)
         if scratch.made_above:
             with suppress(OSError):  # somebody has put something beside it
                 os.rmdir(scratch.above)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if not left.count:
-            left.add(scratch.path, error.strerror or str(error))
     finally:
         scratch.release()
     return left
 
 
+def _remove_held(held: Held, left: Leftovers) -> None:
+    try:
+        _Removal(held, left).perform()
+        held.remove_empty()
+    except OSError as error:
+        if not left.count:
+            left.add(held.path, error.strerror or str(error))
+
+
 class _Removal:
-    def __init__(self, scratch: Scratch, left: Leftovers) -> None:
-        self._scratch = scratch
+    def __init__(self, held: Held, left: Leftovers) -> None:
+        self._held = held
         self._left = left
+        self._home = held.now
         self._mounted = {mount.point for mount in read_mounts()}
 
     def perform(self) -> None:
         """Empty the folder, the deepest first."""
-        fd = self._scratch.open()
-        try:
-            device = os.fstat(fd).st_dev
-            with Descent(fd) as descent:
-                while descent.depth or descent.names:
-                    name = descent.names.pop() if descent.names else None
-                    try:
-                        if name is None:
-                            name = descent.leave()
-                            os.rmdir(name, dir_fd=descent.fd)
-                        else:
-                            self._remove(descent, name, device)
-                    except OSError as error:
-                        self._note(descent, name, error)
-        finally:
-            os.close(fd)
+        device = os.fstat(self._held.fd).st_dev
+        with Descent(self._held.fd) as descent:
+            while descent.depth or descent.names:
+                name = descent.names.pop() if descent.names else None
+                try:
+                    if name is None:
+                        name = descent.leave()
+                        os.rmdir(name, dir_fd=descent.fd)
+                    else:
+                        self._remove(descent, name, device)
+                except OSError as error:
+                    self._note(descent, name, error)
 
     def _remove(self, descent: Descent, name: bytes, device: int) -> None:
         status = os.stat(name, dir_fd=descent.fd, follow_symlinks=False)
         path = descent.path_of(name)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=descent.fd)
-        elif status.st_dev != device or os.path.join(self._scratch.path, path) in self._mounted:
+        elif status.st_dev != device or os.path.join(self._home, path) in self._mounted:
             self._left.add(path, "another file system is mounted there")
         else:
             _enter(descent, name, status)

@@ -94,6 +94,17 @@ def open_target(path: bytes, overwrite: Overwrite = Overwrite.REFUSE) -> Target:
     return Target(path, fd)
 
 
+def require_target(path: bytes, overwrite: Overwrite) -> None:
+    """Refuse what `open_target` would refuse, without making anything.
+
+    Raises:
+        RefusedError, StorageError: as for `open_target`.
+    """
+    if os.path.lexists(path):
+        with open_target(path, overwrite):
+            pass
+
+
 def _require_empty(fd: int, path: bytes) -> None:
     found = {os.fsencode(name) for name in os.listdir(fd)} - {LOST_AND_FOUND}
     if found:

@@ -17,6 +17,7 @@ from typing import Literal
 import attrs
 import msgspec
 
+from safebackup.emergency import changed_emergency
 from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, SafeBackupError, StorageError
 from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
 from safebackup.findings import Finding, Severity, printable
@@ -291,6 +292,7 @@ class _Verification:
         found = [gaps(self.history)]
         if self.whole:
             found += [differing_copies(self.history), void_snapshots(self.history), strangers(objects)]
+            found.append(changed_emergency(self.repository.store, self._sizes))
             slots = read_slots(self.repository.store, self.repository.configurations.repository)
             for name, problem in slots[1].items():
                 self._damaged(name, problem)

@@ -158,6 +158,12 @@ class KeyFile:
     def material(self) -> bytes:
         """What the wrapping key is derived from: the file's content."""
         content = _read_secret_file(self.path, "key file")
+        if not content and not os.path.isfile(self.path):
+            raise ConfigurationError(
+                f"the key file {self.path} gives nothing, or nothing more: it is no file but a pipe or the like",
+                code=Code.KEY_FILE_BAD,
+                hint="A pipe can be read once, and a key is read more often: write it to a file for you alone.",
+            )
         if len(content) < KEY_FILE_BYTES:
             raise ConfigurationError(
                 f"the key file {self.path} has {len(content)} bytes where at least {KEY_FILE_BYTES} are needed",

@@ -198,6 +198,7 @@ class Snapshot:
     standing: Standing
     verified_level: str  # "" while it is not verified
     suspect: bool  # a verification found it damaged, and none as deep found it whole since
+    drill_failed: bool  # a drill of it failed, and none proved it since
     tags: tuple[str, ...]
     entries: int
     files: int
@@ -362,6 +363,7 @@ def bind(repository: Repository, name: str, body: SnapshotBody, history: History
         standing=judgement.standing,
         verified_level=judgement.level,
         suspect=judgement.suspect,
+        drill_failed=judgement.drill_failed,
         tags=body.tags,
         entries=body.entries,
         files=body.files,

@@ -32,6 +32,7 @@ class Judgement:
     standing: Standing
     level: str  # of the deepest verification that it passed, or ""
     suspect: bool
+    drill_failed: bool = False  # and none has proved it since
 
 
 def judge(name: str, *, complete: bool, history: History) -> Judgement:
@@ -39,6 +40,17 @@ def judge(name: str, *, complete: bool, history: History) -> Judgement:
 
     Damage found outweighs every record that is not later, and only a verification as deep takes it back.
     """
+    drills = {key: body for key, body in history.mentions.get(name, {}).items() if body.kind == DRILL}
+    is_proven = _is_proven(drills, name, history.journal)
+    failed = not is_proven and any(body.outcome == "failed" for body in drills.values())
+    judgement = _verified(name, complete=complete, history=history)
+    if is_proven and complete and not judgement.suspect:
+        judgement = attrs.evolve(judgement, standing=Standing.PROVEN)
+    return attrs.evolve(judgement, drill_failed=failed)
+
+
+def _verified(name: str, *, complete: bool, history: History) -> Judgement:
+    """The standing by verifications alone."""
     journal = history.journal
     mentions = history.mentions.get(name, {})
     verifications = {key: body for key, body in mentions.items() if body.kind == VERIFICATION}
@@ -52,8 +64,6 @@ def judge(name: str, *, complete: bool, history: History) -> Judgement:
     level = _LEVELS[depth] if depth >= 0 else ""
     if not complete:
         return Judgement(Standing.INCOMPLETE, level, suspect=False)
-    if _is_proven({key: body for key, body in mentions.items() if body.kind == DRILL}, name, journal):
-        return Judgement(Standing.PROVEN, level, suspect=False)
     return Judgement(Standing.VERIFIED if level else Standing.COMPLETE, level, suspect=False)
 
 
