@@ -12,9 +12,9 @@ Copy this file, change the settings, make the repository once, and let cron star
 
 The Python named there is that of the environment into which safebackup was installed: cron knows of no other.
 
-The script runs unchanged, and what it prints is mailed as before. Its status counts, a deadline ends it with everything that it started, each dump that it
-left is opened and must be whole (gzip -t calls the 20 bytes of a failed dump whole), and old dumps do not pass for
-new ones. Only then a snapshot appears.
+The script runs unchanged, and what it prints is mailed as before. Its status counts, a deadline ends it with
+everything that it started, each dump that it left is opened and must be whole (gzip -t calls the 20 bytes of a failed
+dump whole), and old dumps do not pass for new ones. Only then a snapshot appears.
 
 Exit status: 0 complete, 1 the script failed, 3 a dump is missing or old, 5 a dump is not whole, 124 it took too long;
 all of them: docs/reference/exit-statuses.md.

@@ -26,7 +26,7 @@ RELEASED = {
         format-too-new unknown-feature empty-source target-not-empty target-in-repository repository-in-source
         unsafe-path path-unreadable path-vanished path-torn metadata-unreadable empty-mount-point
         metadata-not-set device-not-made path-not-restored path-kept missing-object wrong-size broken-history
-        manifest-mismatch index-mismatch unknown-object run-is-dead internal condemned-pack
+        manifest-mismatch index-mismatch unknown-object run-is-dead internal condemned-pack emergency-changed
         bad-zone zone-data-missing bad-cron bad-schedule schedule-too-new never-fires dst-refused forbidden-window
         gap overlap gap-clash wildcard-dst midnight-gap host-tz utc-intent host-zone-disagrees ambiguous-abbrev
         tzdata-old tzdata-skew tzdata-changed alias-zone rare uneven-step dom-dow-or star-step-and dialect-dow

@@ -62,6 +62,16 @@ class Filling(io.RawIOBase):
         return next(self._said, 0)
 
 
+class ReadAlone(io.RawIOBase):
+    """A file of Python's that has `read` alone."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._data.read(size)
+
+
 class Raising:
     """Gives some bytes, and then this."""
 
@@ -83,13 +93,14 @@ class Raising:
     "opened",
     [
         io.BytesIO,
-        lambda data: io.BufferedReader(io.BytesIO(data)),  # type: ignore[arg-type]
+        lambda data: io.BufferedReader(io.BytesIO(data)),
         lambda data: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data))),
         lambda data: bz2.BZ2File(io.BytesIO(bz2.compress(data))),
-        lambda data: lzma.LZMAFile(io.BytesIO(lzma.compress(data))),
+        lambda data: lzma.LZMAFile(io.BytesIO(lzma.compress(data))),  # noqa: SIM115
         lambda data: Giving(data[:1], data[1:60_000], data[60_000:60_001]),
+        ReadAlone,
     ],
-    ids=["bytes", "buffered", "gzip", "bz2", "lzma", "bare"],
+    ids=["bytes", "buffered", "gzip", "bz2", "lzma", "bare", "read alone"],
 )
 def test_every_byte_is_read(opened: Callable[[bytes], object]) -> None:
     expected = CONTENT[:60_001]
@@ -213,7 +224,7 @@ def test_an_interrupt_and_an_error_of_ours_stay_what_they_are(error: BaseExcepti
     [
         lambda data: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data)[:-100])),
         lambda data: bz2.BZ2File(io.BytesIO(bz2.compress(data)[:-100])),
-        lambda data: lzma.LZMAFile(io.BytesIO(lzma.compress(data)[:-100])),
+        lambda data: lzma.LZMAFile(io.BytesIO(lzma.compress(data)[:-100])),  # noqa: SIM115
         lambda data: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data)[:-8] + bytes(8))),
     ],
     ids=["gzip", "bz2", "lzma", "gzip with another checksum"],

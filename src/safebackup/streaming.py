@@ -37,7 +37,9 @@ def reader_of(stream: object, name: str) -> Fill:
     """
     _require_readable(stream, name)
     read_into = getattr(stream, "readinto", None)
-    read = read_into if callable(read_into) else None
+    # Of a class that has written `read` alone, this one does nothing but fail.
+    inherited = isinstance(stream, io.RawIOBase) and type(stream).readinto is io.RawIOBase.readinto
+    read = read_into if callable(read_into) and not inherited else None
 
     def fill(view: memoryview) -> int:
         try:

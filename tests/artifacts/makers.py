@@ -224,20 +224,39 @@ def toc_text(text: str | None) -> bytes:
     return toc_number(-1) if text is None else toc_number(len(text)) + text.encode()
 
 
+def toc_head(layout: int, packed: bytes, *, minor: int, entries: int) -> bytes:
+    """What any table of contents of pg_dump's begins with."""
+    head = b"PGDMP" + bytes([1, minor, 0, 4, 8, layout]) + packed + toc_number(0) * 7
+    return head + toc_text("shop") + toc_text("17.6") + toc_text("17.6") + toc_number(entries)
+
+
+def toc_entry(dump_id: int, tag: str, kind: str, *, copy: str | None, place: bytes, minor: int, data: bool) -> bytes:
+    relation = toc_number(114) if minor >= 16 else b""
+    texts = [toc_text(tag), toc_text(kind), toc_number(3), toc_text(""), toc_text(""), toc_text(copy)]
+    texts += [toc_text("public"), toc_text(None), toc_text("heap"), relation, toc_text("u"), toc_text("false")]
+    numbers = toc_number(dump_id) + toc_number(data) + toc_text("0") + toc_text("0")
+    return numbers + b"".join(texts) + toc_text("1") + toc_text(None) + place
+
+
+def toc_of_folder() -> bytes:
+    """The contents of an uncompressed dump in directory format: two tables, and large objects."""
+    made = [
+        toc_entry(8, "orders", "TABLE DATA", copy="COPY", place=toc_text("8.dat"), minor=14, data=True),
+        toc_entry(9, "customers", "TABLE DATA", copy="COPY", place=toc_text("9.dat"), minor=14, data=True),
+        toc_entry(10, "BLOBS", "BLOBS", copy=None, place=toc_text("blobs.toc"), minor=14, data=True),
+    ]
+    return toc_head(5, toc_number(0), minor=14, entries=len(made)) + b"".join(made)
+
+
 def pg_custom(rows: bytes, *, minor: int = 16, packing: str = "gzip", lie_about_offset: bool = False) -> bytes:
     """A custom-format dump of one table, as pg_dump of PostgreSQL 15 (14), 16 (15) and 17 (16) writes it."""
     packings = ["none", "gzip", "lz4", "zstd"]
     number = packings.index(packing)
     packed = bytes([number]) if minor >= 15 else toc_number(-1 if packing == "gzip" else 0)
-    head = b"PGDMP" + bytes([1, minor, 0, 4, 8, 1]) + packed + toc_number(0) * 7
-    head += toc_text("shop") + toc_text("17.6") + toc_text("17.6") + toc_number(2)
+    head = toc_head(1, packed, minor=minor, entries=2)
 
     def entry(dump_id: int, tag: str, kind: str, copy: str | None, place: bytes) -> bytes:
-        relation = toc_number(114) if minor >= 16 else b""
-        texts = [toc_text(tag), toc_text(kind), toc_number(3), toc_text(""), toc_text(""), toc_text(copy)]
-        texts += [toc_text("public"), toc_text(None), toc_text("heap"), relation, toc_text("u"), toc_text("false")]
-        numbers = toc_number(dump_id) + toc_number(copy is not None) + toc_text("0") + toc_text("0")
-        return numbers + b"".join(texts) + toc_text("1") + toc_text(None) + place
+        return toc_entry(dump_id, tag, kind, copy=copy, place=place, minor=minor, data=copy is not None)
 
     table = entry(7, "orders", "TABLE", None, b"\3" + bytes(8))
     size = len(head + table + entry(8, "orders", "TABLE DATA", "COPY orders FROM stdin;\n", bytes(9)))

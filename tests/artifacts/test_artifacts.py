@@ -17,7 +17,7 @@ import tarfile
 import threading
 import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -26,7 +26,18 @@ import pytest
 from safebackup.artifacts import ArtifactReport, Kind, Level, check_artifact
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import Severity
-from tests.artifacts.makers import ARTIFACTS, MYSQL_DUMP, SQLITE_DUMP, crc64, database, rdb, tar, zipped, zstd
+from tests.artifacts.makers import (
+    ARTIFACTS,
+    MYSQL_DUMP,
+    SQLITE_DUMP,
+    crc64,
+    database,
+    rdb,
+    tar,
+    toc_of_folder,
+    zipped,
+    zstd,
+)
 
 
 def check(folder: Path, name: str, data: bytes, level: Level = Level.FULL) -> ArtifactReport:
@@ -185,8 +196,65 @@ def test_a_tar_of_folders_only_is_empty(tmp_path: Path) -> None:
         member.type = tarfile.DIRTYPE
         file.addfile(member)
 
-    assert codes(check(tmp_path, "a.tar", target.getvalue())) == {Code.ARTIFACT_EMPTY}
+    folders = check(tmp_path, "a.tar", target.getvalue())
+
+    assert [(one.code, one.severity) for one in folders.findings] == [(Code.ARTIFACT_EMPTY, Severity.WARNING)]
+    assert folders.whole
     assert codes(check(tmp_path, "b.tar", bytes(10240))) == {Code.ARTIFACT_EMPTY}
+
+
+# What begins with zeros
+
+
+def image(lead: int) -> bytes:
+    """As a disk image: a file system has its first mark somewhere behind zeros."""
+    return bytes(lead) + b"\x53\xef" + bytes(100_000)
+
+
+@pytest.mark.parametrize("lead", [1024, 8190, 65_600, 3 << 20])
+def test_a_disk_image_is_no_damaged_tar(lead: int, tmp_path: Path) -> None:
+    plain = check(tmp_path, "disk.img", image(lead))
+    packed = check(tmp_path, "disk.img.gz", gzip.compress(image(lead), mtime=0))
+
+    assert (plain.kind, codes(plain), plain.whole) == (Kind.UNKNOWN, {Code.ARTIFACT_UNKNOWN}, False)
+    assert "zeros" in plain.findings[0].what
+    assert (packed.findings, packed.whole, packed.holds.content) == ((), True, Kind.UNKNOWN)
+    assert packed.holds.bytes == len(image(lead))
+    assert any("zeros" in sentence for sentence in packed.unproved)
+
+
+def test_a_name_can_promise_a_tar_where_only_zeros_are(tmp_path: Path) -> None:
+    nothing, named, packed = (
+        check(tmp_path, "nightly", bytes(10_240)),
+        check(tmp_path, "a.tar", image(1024)),
+        check(tmp_path, "a.tgz", gzip.compress(image(3 << 20))),
+    )
+
+    assert (nothing.kind, codes(nothing)) == (Kind.TAR, {Code.ARTIFACT_EMPTY})
+    assert (named.kind, codes(named)) == (Kind.TAR, {Code.ARTIFACT_DAMAGED})
+    assert codes(packed) == {Code.ARTIFACT_DAMAGED}
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_no_volume_of_a_tar_of_several_is_whole_alone(form: str, tmp_path: Path) -> None:
+    (tmp_path / "content").write_bytes(os.urandom(2_500_000))
+    volumes = [f"{number}.tar" for number in range(1, 4)]
+    files = [option for name in volumes for option in ("-f", name)]
+    command = ["tar", f"--format={form}", "-cM", "-V", "label", "-L", "1000", *files, "content"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
+
+    reports = [check_artifact(tmp_path / name) for name in volumes]
+
+    assert [report.whole for report in reports] == [False] * 3
+    assert codes(reports[-1]) == {Code.ARTIFACT_PART_MISSING}
+
+
+def test_a_label_makes_no_volume_of_several(tmp_path: Path) -> None:
+    (tmp_path / "content").write_bytes(b"content")
+    for form in ("gnu", "posix"):
+        subprocess.run(["tar", f"--format={form}", "-V", "label", "-cf", "a.tar", "content"], cwd=tmp_path, check=True)
+
+        assert check_artifact(tmp_path / "a.tar").whole, form
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -228,7 +296,112 @@ def test_an_empty_zip_is_empty(tmp_path: Path) -> None:
     assert codes(check(tmp_path, "a.zip", target.getvalue())) == {Code.ARTIFACT_EMPTY}
 
 
+@pytest.mark.parametrize("name", ["a.zip", "setup.exe"])
+def test_a_zip_behind_the_program_that_unpacks_it_is_judged(name: str, tmp_path: Path) -> None:
+    data = b"#!/bin/sh\nexit\n" + zipped(comment=b"a comment")
+
+    report = check(tmp_path, name, data)
+
+    assert (report.findings, report.whole, report.kind, report.holds.members) == ((), True, Kind.ZIP, 2)
+    assert any("15 bytes before the first member" in sentence for sentence in report.unproved)
+    assert [length for length in range(len(data)) if check(tmp_path, name, data[:length]).whole] == []
+
+
+def test_text_that_ends_as_a_zip_of_nothing_is_text(tmp_path: Path) -> None:
+    report = check(tmp_path, "a", b"some text\n" + b"PK\5\6" + bytes(18))
+
+    assert codes(report) == {Code.ARTIFACT_UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    "comment", [b"has PK\5\6 in it " + b"z" * 40, b"PK\5\6", b"z" * 60_000 + b"PK\5\6", b"PK\5\6" + b"\xff" * 30]
+)
+def test_a_comment_may_hold_what_ends_a_zip(comment: bytes, tmp_path: Path) -> None:
+    data = zipped(comment=comment)
+
+    report = check(tmp_path, "a.zip", data)
+
+    assert (report.findings, report.whole, report.holds.members) == ((), True, 2)
+    assert not check(tmp_path, "a.zip", data[:-1]).whole
+    assert not check(tmp_path, "a.zip", data + b"x").whole
+    spoiled = bytearray(data)
+    spoiled[60] ^= 0xFF
+    assert not check(tmp_path, "a.zip", bytes(spoiled)).whole
+
+
+def test_a_zip_cut_where_one_within_it_ends_is_not_whole(tmp_path: Path) -> None:
+    inner, target = zipped(), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as file:
+        file.writestr("inner.zip", inner)
+        file.writestr("lost", b"x" * 1000)
+    data = target.getvalue()
+    assert check(tmp_path, "a.zip", data).whole
+
+    assert not check(tmp_path, "a.zip", data[: data.index(inner) + len(inner)]).whole
+
+
 # SQLite
+
+
+def programs_own(path: Path, *statements: str) -> None:
+    """A database of a program that adds to SQLite what only it has."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.create_collation("own", lambda a, b: (a > b) - (a < b))
+    connection.create_function("own", 1, lambda value: value, deterministic=True)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize("index", ["t(a COLLATE own)", "t(own(a))"])
+def test_what_only_its_own_program_can_read_is_not_called_damaged(index: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    programs_own(path, "CREATE TABLE t(a TEXT)", f"CREATE INDEX i ON {index}", "INSERT INTO t VALUES ('x'), ('y')")
+    packed = gzip.compress(path.read_bytes())
+
+    report = check_artifact(path)
+
+    assert (codes(report), report.level, report.whole) == ({Code.ARTIFACT_UNREADABLE}, Level.STRUCTURE, False)
+    assert "own" in report.findings[0].what
+    assert check_artifact(path, level="structure").whole
+    assert codes(check(tmp_path, "a.sqlite.gz", packed)) == {Code.ARTIFACT_UNREADABLE}
+    data = path.read_bytes()
+    assert codes(check(tmp_path, "b.sqlite", data[:-4096])) == {Code.ARTIFACT_CUT}
+
+
+def test_a_row_that_breaks_a_younger_rule_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE t(a)")
+    connection.execute("INSERT INTO t VALUES (NULL)")
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute("UPDATE sqlite_schema SET sql = 'CREATE TABLE t(a NOT NULL)'")
+    connection.close()
+
+    report = check_artifact(path)
+
+    assert [(one.code, one.severity) for one in report.findings] == [(Code.ARTIFACT_DAMAGED, Severity.WARNING)]
+    assert report.whole
+
+
+def test_an_error_of_sqlite_that_quotes_bytes_is_damage(tmp_path: Path) -> None:
+    data = bytearray(ARTIFACTS["orders.sqlite"][0])
+    for old, new in ((b"tableordersorders", b"table\x80rdersorders"), (b"CREATE TABLE orders", b"CREATX TABLE orders")):
+        place = data.index(old)
+        data[place : place + len(old)] = new
+
+    assert codes(check(tmp_path, "a.sqlite", bytes(data))) == {Code.ARTIFACT_DAMAGED}
+
+
+def test_a_database_of_views_is_whole_and_one_of_nothing_is_empty(tmp_path: Path) -> None:
+    programs_own(tmp_path / "views.sqlite", "CREATE VIEW v AS SELECT 1")
+    programs_own(tmp_path / "nothing.sqlite", "CREATE TABLE t(a)", "DROP TABLE t")
+
+    views, nothing = check_artifact(tmp_path / "views.sqlite"), check_artifact(tmp_path / "nothing.sqlite")
+
+    assert [(one.code, one.severity) for one in views.findings] == [(Code.ARTIFACT_EMPTY, Severity.WARNING)]
+    assert views.whole
+    assert codes(nothing) == {Code.ARTIFACT_EMPTY}
 
 
 def test_a_copy_of_a_database_without_its_log_is_not_whole(tmp_path: Path) -> None:
@@ -330,6 +503,16 @@ def test_a_mysql_dump_tells_what_it_holds(tmp_path: Path) -> None:
     assert report.holds.server_version == "11.4.2-MariaDB"
 
 
+def test_a_dump_of_an_empty_database_is_whole_only_where_a_misspelt_one_is_refused(tmp_path: Path) -> None:
+    begin, end = MYSQL_DUMP.index(b"--\n-- Table structure"), MYSQL_DUMP.rindex(b"-- Dump completed")
+    mysql = check(tmp_path, "a.sql", MYSQL_DUMP[:begin] + MYSQL_DUMP[end:])
+    sqlite = check(tmp_path, "b.sql", b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCOMMIT;\n")
+
+    assert [(one.code, one.severity) for one in mysql.findings] == [(Code.ARTIFACT_EMPTY, Severity.WARNING)]
+    assert mysql.whole
+    assert codes(sqlite) == {Code.ARTIFACT_EMPTY}
+
+
 def test_a_mysql_dump_without_its_end_mark_is_unfinished(tmp_path: Path) -> None:
     data = MYSQL_DUMP[: MYSQL_DUMP.rindex(b"-- Dump completed")]
 
@@ -413,6 +596,27 @@ def test_a_pipe_is_refused_before_it_blocks(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="neither a file"):
         check_artifact(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", ["toc.dat", "blobs.toc", "8.dat"])
+def test_a_folder_with_something_that_is_no_file_does_not_block(
+    name: str, make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    (tmp_path / "toc.dat").write_bytes(toc_of_folder())
+    for number in (8, 9):
+        (tmp_path / f"{number}.dat").write_bytes(b"1\n\\.\n\n\n")
+    (tmp_path / "blobs.toc").write_bytes(b"16400 blob_16400.dat\n")
+    (tmp_path / "blob_16400.dat").write_bytes(b"large")
+    assert check_artifact(tmp_path).whole
+    (tmp_path / name).unlink()
+    make(tmp_path / name)
+
+    report = check_artifact(tmp_path)
+
+    (damage,) = (finding.what for finding in report.findings if finding.code is Code.ARTIFACT_DAMAGED)
+    assert f"{name} is no regular file" in damage
+    assert not report.whole
 
 
 def test_every_kind_is_judged_alike_behind_a_url(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from safebackup.artifacts import ArtifactReport, Kind, Level, check_artifact
+from safebackup.artifacts.reading import PIECE
 from safebackup.errors import Code, ConfigurationError
 from safebackup.findings import Severity
 from tests.artifacts.conftest import Postgres
@@ -163,12 +164,79 @@ def test_all_databases_and_roles_are_judged_as_one_dump(postgres: Postgres, tmp_
     assert codes(check_artifact(tmp_path / "cut.sql")) == {Code.ARTIFACT_UNFINISHED}
 
 
-def test_a_dump_of_an_empty_database_is_empty(postgres: Postgres, tmp_path: Path) -> None:
-    (tmp_path / "a.sql").write_bytes(postgres.dump(database="template1"))
-    (tmp_path / "a.dump").write_bytes(postgres.dump("-Fc", database="template1"))
+@pytest.mark.parametrize("options", [(), ("--section=post-data",), ("-Fc",), ("-Ft",), ("-Fd",)])
+def test_a_dump_of_nothing_is_whole_and_said_to_be_one(
+    options: tuple[str, ...], postgres: Postgres, tmp_path: Path
+) -> None:
+    postgres.dump(*options, "-f", str(tmp_path / "dump"), database="template1")
 
-    assert codes(check_artifact(tmp_path / "a.sql")) == {Code.ARTIFACT_EMPTY}
-    assert codes(check_artifact(tmp_path / "a.dump")) == {Code.ARTIFACT_EMPTY}
+    report = check_artifact(tmp_path / "dump")
+
+    assert [(one.code, one.severity) for one in report.findings] == [(Code.ARTIFACT_EMPTY, Severity.WARNING)]
+    assert report.whole
+    if not options:
+        (tmp_path / "dump").write_bytes((tmp_path / "dump").read_bytes()[:-30])
+        assert not check_artifact(tmp_path / "dump").whole
+
+
+# Large objects
+
+
+@pytest.mark.parametrize("packing", [(), ("-Z0",)])
+def test_a_list_that_names_no_large_object_has_lost_all_of_them(
+    packing: tuple[str, ...], postgres: Postgres, tmp_path: Path
+) -> None:
+    postgres.dump("-Fd", *packing, "-f", str(tmp_path / "dump"))
+    (lists,) = (tmp_path / "dump").glob("blobs*.toc")
+    lists.write_bytes(b"")
+
+    report = check_artifact(tmp_path / "dump")
+
+    assert codes(report) == {Code.ARTIFACT_PART_MISSING}
+    assert ["names no large object" in finding.what for finding in report.findings] == [True, False]
+    assert "no list names 1 large objects" in report.findings[1].what
+
+
+def test_a_large_object_that_no_list_names_is_an_error(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.dump("-Fd", "-f", str(tmp_path / "dump"))
+    (tmp_path / "dump" / "blob_99.dat.gz").write_bytes(gzip.compress(b"stray"))
+
+    assert codes(check_artifact(tmp_path / "dump")) == {Code.ARTIFACT_PART_MISSING}
+
+
+def test_a_tar_whose_list_names_no_large_object_has_lost_all_of_them(postgres: Postgres, tmp_path: Path) -> None:
+    (tmp_path / "whole.tar").write_bytes(postgres.dump("-Ft"))
+    with (
+        tarfile.open(tmp_path / "whole.tar") as source,
+        tarfile.open(tmp_path / "spoiled.tar", "w", format=tarfile.USTAR_FORMAT) as target,
+    ):
+        for member in source:
+            content = source.extractfile(member)
+            if member.name.startswith("blobs"):
+                member.size = 0
+            target.addfile(member, content)
+
+    report = check_artifact(tmp_path / "spoiled.tar")
+
+    assert codes(report) == {Code.ARTIFACT_PART_MISSING}
+    assert any("names no large object" in finding.what for finding in report.findings)
+    assert any("no list names 1 large objects" in finding.what for finding in report.findings)
+
+
+def test_what_an_uncompressed_large_object_cannot_prove_is_said(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.dump("-Fd", "-Z0", "-f", str(tmp_path / "plain"))
+    postgres.dump("-Fd", "-f", str(tmp_path / "packed"))
+    (stored,) = (tmp_path / "plain").glob("blob_*.dat")
+
+    whole, packed = check_artifact(tmp_path / "plain"), check_artifact(tmp_path / "packed")
+    stored.write_bytes(b"")
+    emptied = check_artifact(tmp_path / "plain")
+
+    assert whole.findings == packed.findings == ()
+    assert any("no end mark" in sentence for sentence in whole.unproved)
+    assert not any("no end mark" in sentence for sentence in packed.unproved)
+    assert [(one.code, one.severity) for one in emptied.findings] == [(Code.ARTIFACT_EMPTY, Severity.WARNING)]
+    assert stored.name in emptied.findings[0].what
 
 
 def test_a_failed_dump_in_a_pipe_is_empty(tmp_path: Path) -> None:
@@ -248,6 +316,42 @@ def test_a_dump_that_begins_inside_another_one_is_unfinished(tmp_path: Path) -> 
     assert codes(check_artifact(tmp_path / "a.sql")) == {Code.ARTIFACT_UNFINISHED}
 
     (tmp_path / "a.sql").write_bytes(whole + whole)
+    assert check_artifact(tmp_path / "a.sql").whole
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("restrict", [True, False])
+@pytest.mark.parametrize("cluster", [b"", b" cluster"])
+def test_a_dump_that_begins_inside_the_rows_of_another_one_is_unfinished(
+    cluster: bytes, restrict: bool, ending: bytes, tmp_path: Path
+) -> None:
+    whole = pg_plain(restrict=restrict).replace(b" database dump\n", b" database" + cluster + b" dump\n")
+    whole = whole.replace(b"\n", ending)
+    rows = whole.index(b"FROM stdin;") + len(b"FROM stdin;" + ending)
+
+    believed = []
+    for length in range(rows, whole.index(b"\\." + ending + ending, rows) + 1):
+        (tmp_path / "a.sql").write_bytes(whole[:length] + whole)
+        if codes(check_artifact(tmp_path / "a.sql")) != {Code.ARTIFACT_UNFINISHED}:
+            believed.append(length - rows)
+
+    assert believed == []
+
+
+def test_a_dump_that_begins_inside_rows_is_found_wherever_the_pieces_end(tmp_path: Path) -> None:
+    whole = pg_plain()
+    rows = whole.index(b"1\t--")
+    for length in range(PIECE - 200, PIECE + 60):
+        filler = (b"9\tnine\n" * (length // 7 + 1))[: length - rows]
+        (tmp_path / "a.sql").write_bytes(whole[:rows] + filler + whole)
+
+        assert codes(check_artifact(tmp_path / "a.sql")) == {Code.ARTIFACT_UNFINISHED}, length
+
+
+def test_rows_may_speak_of_a_dump(tmp_path: Path) -> None:
+    rows = b"1\t-- PostgreSQL database dump\n2\t--\\n-- PostgreSQL database dump\\n--\\n\\n\n"
+    (tmp_path / "a.sql").write_bytes(pg_plain().replace(b"2\ttwo\n", rows))
+
     assert check_artifact(tmp_path / "a.sql").whole
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.ftp import FTPFileSystem
 
 from safebackup.commands import run
 from safebackup.errors import Code, ConfigurationError, ConflictError, StorageError
@@ -124,6 +126,49 @@ def test_a_server_that_dies_on_the_way_leaves_nothing_under_the_name(ftp: FtpSer
         ftp.stop()
 
     assert "a.tar.zst" not in lying_in(ftp.folder)
+
+
+def interrupting(real: Callable[..., object], *, done: bool) -> Callable[..., object]:
+    """A rename that is interrupted: after it was done, or before."""
+
+    def late(*arguments: object, **options: object) -> None:
+        if str(arguments[-1]).endswith("a.tar.zst"):
+            if done:
+                real(*arguments, **options)
+            raise KeyboardInterrupt
+        real(*arguments, **options)
+
+    return late
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_interrupt_while_publishing_to_a_server_leaves_nothing(
+    ftp: FtpServer, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    monkeypatch.setattr(FTPFileSystem, "mv", interrupting(FTPFileSystem.mv, done=done))
+
+    with pytest.raises(KeyboardInterrupt), TarSnapshotWriter(f"{ftp.url}/a.tar.zst") as writer:
+        writer.write("x", b"x")
+
+    assert lying_in(ftp.folder) == []
+
+
+def test_what_another_one_published_meanwhile_stays(ftp: FtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = FTPFileSystem.mv
+
+    def late(*arguments: object, **options: object) -> None:
+        if str(arguments[-1]).endswith("a.tar.zst"):
+            (ftp.folder / "a.tar.zst").write_text("theirs")
+            raise OSError("550 not overwritten")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(FTPFileSystem, "mv", late)
+
+    with pytest.raises(StorageError), TarSnapshotWriter(f"{ftp.url}/a.tar.zst") as writer:
+        writer.write("x", b"x")
+
+    assert lying_in(ftp.folder) == ["a.tar.zst"]
+    assert (ftp.folder / "a.tar.zst").read_text() == "theirs"
 
 
 def test_a_full_scratch_folder_is_told_apart(ftp: FtpServer, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -330,6 +333,48 @@ def test_a_stream_that_breaks_publishes_nothing(out: Path) -> None:
     assert lying_in(out) == set()
 
 
+@pytest.mark.parametrize("name", ["a.tar.zst", "a.zst"])
+def test_half_a_compressed_stream_publishes_nothing(out: Path, name: str) -> None:
+    half = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(os.urandom(LARGE))[: LARGE // 2]))
+
+    with pytest.raises(StorageError, match="EOFError"):
+        written(out / name, lambda writer: writer.write("x", half))
+
+    assert lying_in(out) == set()
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+@pytest.mark.parametrize("call", range(1, 9))
+def test_an_interrupt_while_publishing_leaves_everything_or_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, call: int, lacking: bool
+) -> None:
+    if lacking:
+        without_unnamed_files(monkeypatch)
+    count = itertools.count(1)
+
+    def interrupted(name: str) -> None:
+        real = getattr(os, name)
+
+        def late(*arguments: object, **options: object) -> object:
+            result = real(*arguments, **options)
+            if next(count) == call:
+                raise KeyboardInterrupt  # it was done, and the next line is never reached
+            return result
+
+        monkeypatch.setattr(os, name, late)
+
+    for name in ("link", "fsync"):
+        interrupted(name)
+
+    if call < 8:
+        with pytest.raises(KeyboardInterrupt):
+            written(out / "a.tar.zst", lambda writer: writer.write("x", b"x"))
+        assert lying_in(out) == set()
+    else:  # three syncs and links, and the folder: there is no eighth
+        written(out / "a.tar.zst", lambda writer: writer.write("x", b"x"))
+        assert len(lying_in(out)) == 3
+
+
 @pytest.mark.parametrize("wait", [0.0, 0.2, 0.5])
 def test_a_kill_at_any_time_leaves_nothing_or_everything(source: Path, out: Path, wait: float) -> None:
     code = (
@@ -408,6 +453,18 @@ def test_what_is_there_is_left_alone(source: Path, out: Path, name: str) -> None
     assert caught.value.code == Code.OBJECT_EXISTS
     assert lying_in(out) == {name}
     assert (out / name).read_text() == "older"
+
+
+def test_the_hint_does_not_ask_for_what_is_there_already(out: Path) -> None:
+    clock = At(1_795_418_700_000_000_000)
+    for name in ("db.tar.zst", "db-{utc}.tar.zst"):
+        written(out / name, lambda writer: writer.write("x", b"x"), clock=clock)
+
+    with pytest.raises(ConflictError, match=r"Put \{utc\} into the name"):
+        written(out / "db.tar.zst", lambda writer: writer.write("x", b"x"), clock=clock)
+    with pytest.raises(ConflictError, match="wait a second") as caught:
+        written(out / "db-{utc}.tar.zst", lambda writer: writer.write("x", b"x"), clock=clock)
+    assert "{utc}" not in str(caught.value)
 
 
 def test_what_appears_meanwhile_is_left_alone(out: Path) -> None:
@@ -548,21 +605,43 @@ class Meddler:
         self._meddle()
 
 
-@pytest.mark.parametrize("size", [LARGE // 2, LARGE + 5])
-def test_a_file_that_changes_its_size_while_it_is_read_is_a_finding(out: Path, tmp_path: Path, size: int) -> None:
+def test_a_large_file_that_grows_while_it_is_read_is_a_warning(out: Path, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(b"x" * LARGE)
 
     report = written(
-        out / "a.tar.zst", lambda writer: writer.add(large), callback=Meddler(lambda: os.truncate(large, size))
+        out / "a.tar.zst", lambda writer: writer.add(large), callback=Meddler(lambda: os.truncate(large, LARGE + 5))
     )
 
     (finding,) = report.findings
     assert (finding.code, finding.severity, report.complete) == (Code.PATH_TORN, Severity.WARNING, True)
-    assert ("zeros stand for the rest" in finding.what) == (size < LARGE)
     unpack(out / "a.tar.zst", tmp_path / "back")
     assert (tmp_path / "back" / "large").stat().st_size == LARGE
     assert "# torn: large\n" in (out / "a.tar.zst.files.sha256").read_text()
+    assert run(["sha256sum", "-c", out / "a.tar.zst.files.sha256"], folder=tmp_path / "back").status == 0
+
+
+def test_a_large_file_that_is_cut_while_it_is_read_is_never_called_complete(out: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"x" * LARGE)
+    os.link(folder / "a", folder / "b")
+    cutting = Meddler(lambda: os.truncate(folder / "a", LARGE // 2))
+
+    with pytest.raises(RefusedError, match="was cut to 4718592 bytes") as caught:
+        written(out / "a.tar.zst", lambda writer: writer.add(folder), callback=cutting)
+    assert (caught.value.code, lying_in(out)) == (Code.PATH_TORN, set())
+    (folder / "a").write_bytes(b"x" * LARGE)
+    report = written(out / "a.tar.zst", lambda writer: writer.add(folder), callback=cutting, allow_incomplete=True)
+
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, report.complete) == (Code.PATH_TORN, Severity.ERROR, False)
+    unpack(out / "a.tar.zst", tmp_path / "back")
+    assert (tmp_path / "back" / "logs" / "a").read_bytes().rstrip(b"\0") == b"x" * (LARGE // 2)
+    assert (tmp_path / "back" / "logs" / "b").read_bytes() == b"x" * (LARGE // 2)  # read when it held still
+    lines = (out / "a.tar.zst.files.sha256").read_text().splitlines()
+    assert lines[0] == "# cut short: logs/a"
+    assert [line.split()[-1] for line in lines if not line.startswith("#")] == ["logs/b"]
     assert run(["sha256sum", "-c", out / "a.tar.zst.files.sha256"], folder=tmp_path / "back").status == 0
 
 
@@ -597,6 +676,364 @@ def test_a_file_that_vanishes_is_a_warning(out: Path, tmp_path: Path) -> None:
 
     assert [(one.code, one.severity) for one in report.findings] == [(Code.PATH_VANISHED, Severity.WARNING)]
     assert (report.complete, report.entries) == (True, 2)
+
+
+# A source that goes away
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Ten folders of ten files each."""
+    root = tmp_path / "tree"
+    for folder in range(10):
+        (root / f"d{folder}").mkdir(parents=True)
+        for number in range(10):
+            (root / f"d{folder}" / f"f{number}").write_bytes(b"content")
+    return root
+
+
+def once(after: int, meddle: Callable[[], object]) -> Meddler:
+    """Meddles when so many files have been read."""
+    count = itertools.count(1)
+    return Meddler(lambda: meddle() if next(count) == after else None)
+
+
+def remade(path: Path) -> None:
+    """As an empty mount point appears where a disk was."""
+    path.rename(path.with_name("elsewhere"))
+    path.mkdir()
+
+
+def followed_by(call: Callable[..., Any], path: Path, meddle: Callable[[], object]) -> Callable[..., Any]:
+    """A system call on that path, after which, once, something happens."""
+    left = [meddle]
+
+    def late(given: object, *arguments: object, **options: object) -> Any:
+        result = call(given, *arguments, **options)
+        if given == str(path) and left:
+            left.pop()()
+        return result
+
+    return late
+
+
+@pytest.mark.parametrize("after", [1, 55, 99, 100])
+@pytest.mark.parametrize("meddle", [lambda root: root.rename(root.with_name("elsewhere")), remade])
+def test_a_source_that_goes_away_at_any_moment_is_never_published(
+    out: Path, tree: Path, meddle: Callable[[Path], object], after: int
+) -> None:
+    with pytest.raises(RefusedError) as caught:
+        written(out / "a.tar.zst", lambda w: w.add(tree), callback=once(after, lambda: meddle(tree)))
+
+    assert (caught.value.code, lying_in(out)) == (Code.PATH_VANISHED, set())
+    assert "1 paths" in str(caught.value)  # one sentence, not one for each file
+    assert str(tree) in str(caught.value)
+
+
+def test_a_source_that_went_away_is_named_once_where_the_rest_is_wanted(out: Path, tree: Path) -> None:
+    report = written(
+        out / "a.tar.zst",
+        lambda writer: writer.add(tree),
+        lambda writer: writer.write("x", b"x"),
+        callback=once(15, lambda: tree.rename(tree.with_name("elsewhere"))),
+        allow_incomplete=True,
+    )
+
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, report.complete) == (Code.PATH_VANISHED, Severity.ERROR, False)
+    assert finding.subject == str(tree)
+    assert report.entries == 1 + 2 + 15 + 1
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_folder_that_is_moved_away_while_it_is_read_is_an_error(out: Path, tree: Path, above: bool) -> None:
+    if above:
+        tree = tree.rename(tree.parent / "inner")
+        (tree.parent / "outer").mkdir()
+        tree = tree.rename(tree.parent / "outer" / "inner").parent
+    moved = tree / "inner" / "d3" if above else tree / "d3"
+    report = written(
+        out / "a.tar.zst",
+        lambda writer: writer.add(tree),
+        callback=once(35, lambda: moved.rename(tree.parent / "elsewhere")),
+        allow_incomplete=True,
+    )
+
+    assert [(one.severity, one.subject) for one in report.findings] == [(Severity.ERROR, str(moved))]
+    assert report.entries == above + 1 + 10 + 95  # what lies beside it is all there
+
+
+def test_a_folder_that_is_deleted_before_it_is_reached_is_a_warning(out: Path, tree: Path) -> None:
+    report = written(
+        out / "a.tar.zst", lambda writer: writer.add(tree), callback=once(15, lambda: shutil.rmtree(tree / "d3"))
+    )
+
+    assert [(one.code, one.severity) for one in report.findings] == [(Code.PATH_VANISHED, Severity.WARNING)]
+    assert (report.complete, report.entries) == (True, 1 + 9 * 11)
+
+
+def test_a_disk_that_is_unmounted_while_it_is_read_is_never_published(out: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not is_root() or run(["mount", "-t", "tmpfs", "tmpfs", disk]).status:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        for number in range(20):
+            (disk / str(number)).write_bytes(b"content")
+        unmount = once(7, lambda: subprocess.run(["umount", "-l", disk], check=True))
+
+        with pytest.raises(RefusedError, match="unmounted"):
+            written(out / "a.tar.zst", lambda writer: writer.add(disk), callback=unmount)
+    finally:
+        subprocess.run(["umount", disk], check=False, stderr=subprocess.DEVNULL)
+
+    assert lying_in(out) == set()
+
+
+def test_a_folder_that_was_swapped_for_an_empty_one_before_it_was_listed_is_an_error(
+    out: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(writer: TarSnapshotWriter) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", followed_by(os.stat, tree, lambda: remade(tree)))
+            writer.add(tree, allow_empty=True)
+
+    with pytest.raises(RefusedError) as caught:
+        written(out / "a.tar.zst", fill)
+
+    assert caught.value.code == Code.PATH_VANISHED
+
+
+@pytest.mark.parametrize("moment", ["stat", "open", "close"])
+def test_a_named_file_that_is_gone_before_its_end_is_an_error(
+    out: Path, source: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    file = source / "one.csv"
+
+    def fill(writer: TarSnapshotWriter) -> None:
+        with monkeypatch.context() as patch:
+            if moment != "close":
+                patch.setattr(os, moment, followed_by(getattr(os, moment), file, file.unlink))
+            writer.add(file)
+
+    read = once(1 if moment == "close" else 2, file.unlink)
+    with pytest.raises(RefusedError) as caught:
+        written(out / "a.tar.zst", fill, callback=read)
+
+    assert (caught.value.code, lying_in(out)) == (Code.PATH_VANISHED, set())
+
+
+def test_a_named_file_that_is_gone_for_a_moment_is_an_error(
+    out: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, away = source / "one.csv", source / "away"
+    real = os.lstat
+
+    def back_afterwards(path: object, *arguments: Any, **options: Any) -> os.stat_result:
+        try:
+            return real(path, *arguments, **options)  # type: ignore[arg-type]
+        finally:
+            if path == str(file) and away.exists():
+                away.rename(file)
+
+    def fill(writer: TarSnapshotWriter) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", followed_by(os.stat, file, lambda: file.rename(away)))
+            patch.setattr(os, "lstat", back_afterwards)
+            writer.add(file)
+
+    with pytest.raises(RefusedError) as caught:
+        written(out / "a.tar.zst", fill)
+
+    assert (caught.value.code, file.exists()) == (Code.PATH_VANISHED, True)
+
+
+def test_a_folder_that_is_swapped_for_an_empty_one_when_it_is_open_is_an_error(
+    out: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tree / "d3"
+
+    def fill(writer: TarSnapshotWriter) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", followed_by(os.open, inner, lambda: remade(inner)))
+            writer.add(tree)
+
+    with pytest.raises(RefusedError) as caught:
+        written(out / "a.tar.zst", fill)
+
+    assert caught.value.code == Code.PATH_VANISHED
+    assert str(inner) in str(caught.value)
+
+
+def test_a_named_file_may_be_replaced_as_programs_save(out: Path, source: Path, tmp_path: Path) -> None:
+    def save() -> None:
+        (source / "new").write_text("2,9.99\n")
+        (source / "new").replace(source / "one.csv")
+
+    report = written(out / "a.tar.zst", lambda writer: writer.add(source / "one.csv"), callback=once(1, save))
+
+    assert (report.complete, report.findings) == (True, ())
+    assert subprocess.check_output(["tar", "--zstd", "-xOf", out / "a.tar.zst"]) == b"1,17.50\n"
+
+
+# Hard links
+
+
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_a_number_that_another_file_has_by_now_is_no_hard_link(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name in ("old", "old too", "young", "young too"):
+        (folder / name).write_bytes(b"OLD!")
+    os.utime(folder / "old", ns=(0, 0))
+    (folder / "young").write_bytes(b"NEW!" if change == "time" else b"longer")
+    os.utime(folder / "young", ns=(0, 1 if change == "time" else 0))
+    for name in ("old", "young"):
+        (folder / f"{name} too").unlink()
+        os.link(folder / name, folder / f"{name} too")
+    content = (folder / "young").read_bytes()
+    old, young = (folder / "old").stat().st_ino, (folder / "young").stat().st_ino
+    real = os.fstat
+
+    def reused(fd: int) -> os.stat_result:
+        """The file system gives the number of the first file, which was deleted, to the second."""
+        fields = list(real(fd))
+        status = real(fd)
+        if status.st_ino != young:
+            return status
+        fields[1] = old
+        rest = {"st_mtime_ns": status.st_mtime_ns, "st_ctime_ns": status.st_ctime_ns, "st_rdev": status.st_rdev}
+        return os.stat_result(fields, rest)
+
+    monkeypatch.setattr(os, "fstat", reused)
+
+    written(out / "a.tar.zst", lambda writer: writer.add(folder))
+
+    monkeypatch.undo()
+    unpack(out / "a.tar.zst", tmp_path / "back")
+    back = tmp_path / "back" / "links"
+    assert [(back / name).read_bytes() for name in ("old too", "young", "young too")] == [b"OLD!", content, content]
+    assert os.path.samefile(back / "old", back / "old too")
+    assert os.path.samefile(back / "young", back / "young too")
+    assert run(["sha256sum", "-c", out / "a.tar.zst.files.sha256"], folder=tmp_path / "back").status == 0
+
+
+# Attributes
+
+
+def test_an_attribute_comes_back_whatever_signs_its_name_has(source: Path, out: Path, tmp_path: Path) -> None:
+    values = {"user.a=b": b"1", "user.a%3Db": b"2", "user.100%": b"3", "user.=": b"4", "user.\n": b"5", "user.ü": b"6"}
+    for name, value in values.items():
+        os.setxattr(source / "one.csv", name, value)
+
+    written(out / "a.tar.zst", lambda writer: writer.add(source))
+
+    unpack(out / "a.tar.zst", tmp_path / "back")
+    back = tmp_path / "back" / "orders" / "one.csv"
+    assert {name: os.getxattr(back, name) for name in os.listxattr(back)} == values
+
+
+def test_an_attribute_that_no_tar_can_name_is_reported(source: Path, out: Path) -> None:
+    os.setxattr(source / "one.csv", b"user.\xff", b"1")
+    os.setxattr(source / "one.csv", b"user.fine", b"2")
+
+    with pytest.raises(RefusedError, match=r"user\.\\xff"):
+        written(out / "a.tar.zst", lambda writer: writer.add(source))
+    report = written(out / "a.tar.zst", lambda writer: writer.add(source), allow_incomplete=True)
+
+    assert [one.code for one in report.findings] == [Code.METADATA_UNREADABLE]
+
+
+# One part at a time
+
+
+def test_a_second_part_from_another_thread_is_refused_and_spoils_all(out: Path) -> None:
+    refused: list[object] = []
+
+    class Slow:
+        def __init__(self, writer: TarSnapshotWriter) -> None:
+            self._writer = writer
+            self._pieces = [b"slow"]
+
+        def read(self, size: int = -1) -> bytes:
+            def meanwhile() -> None:
+                try:
+                    self._writer.write("second", b"fast")
+                except ConfigurationError as error:
+                    refused.append(error)
+
+            if self._pieces:
+                thread = threading.Thread(target=meanwhile)
+                thread.start()
+                thread.join()
+                return self._pieces.pop()
+            return b""
+
+    with pytest.raises(RefusedError, match="one part at a time"), TarSnapshotWriter(out / "a.tar.zst") as writer:
+        writer.write("first", Slow(writer))
+
+    assert len(refused) == 1
+    assert lying_in(out) == set()
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda writer, out: writer.write("side", b"x"),
+        lambda writer, out: writer.add(out, allow_empty=True),
+        lambda writer, out: writer.command("side", ["echo"]),
+        lambda writer, out: writer.__exit__(None, None, None),
+    ],
+    ids=["write", "add", "command", "exit"],
+)
+def test_a_stream_that_calls_its_own_writer_is_refused(
+    out: Path, again: Callable[[TarSnapshotWriter, Path], None]
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    writer = TarSnapshotWriter(out / "a.tar.zst")
+
+    class Calling:
+        def read(self, size: int = -1) -> bytes:
+            again(writer, out)
+            return b""
+
+    with pytest.raises(ConfigurationError, match="one part at a time"), writer:
+        writer.write("main", Calling())
+
+    assert lying_in(out) == set()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("leaving", [None, KeyboardInterrupt])
+def test_a_block_that_ends_while_a_thread_is_at_work_publishes_nothing(
+    out: Path, leaving: type[BaseException] | None
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Waiting:
+        def read(self, size: int = -1) -> bytes:
+            if go_on.is_set():
+                return b""
+            reading.set()
+            go_on.wait(PATIENCE)
+            return b"late"
+
+    writer = TarSnapshotWriter(out / "a.tar.zst")
+    worker = threading.Thread(target=lambda: writer.write("late", Waiting()))
+
+    with pytest.raises(leaving or ConfigurationError), writer:
+        worker.start()
+        assert reading.wait(PATIENCE)
+        if leaving is not None:
+            raise leaving
+
+    go_on.set()
+    worker.join()
+    assert (writer.report, lying_in(out)) == (None, set())
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_socket_is_passed_over(out: Path, tmp_path: Path) -> None:

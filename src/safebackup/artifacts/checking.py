@@ -25,7 +25,7 @@ from safebackup.artifacts.sql_dumps import check_sql
 from safebackup.artifacts.sqlite import check_sqlite_file, check_sqlite_stream
 from safebackup.artifacts.streams import gunzip, unzstd
 from safebackup.artifacts.tars import check_tar
-from safebackup.artifacts.zips import check_zip
+from safebackup.artifacts.zips import check_zip, ends_as_zip
 from safebackup.errors import Code, ConfigurationError
 
 _COMPRESSIONS_MOST = 3
@@ -100,7 +100,9 @@ def _check_file(place: Place, inquiry: Inquiry) -> int:
         inquiry.find(Code.ARTIFACT_EMPTY, "the file has no byte", "Look why what wrote it wrote nothing.")
         return 0
     promise = promise_of(place.name)
-    kind = inquiry.kind = recognise(beginning)
+    kind = inquiry.kind = _kind_of(reader, promise)
+    if kind is Kind.UNKNOWN and file.seekable() and ends_as_zip(cast("IO[bytes]", file)):
+        kind = inquiry.kind = Kind.ZIP  # behind a program that unpacks it
     if kind not in (Kind.GZIP, Kind.ZSTD):
         _judge_name(promise, (), kind, inquiry)
     if kind is Kind.SQLITE and place.path is not None:
@@ -113,6 +115,16 @@ def _check_file(place: Place, inquiry: Inquiry) -> int:
     else:
         _check_stream(reader, kind, inquiry, promise, ())
     return 0
+
+
+def _kind_of(reader: Reader, promise: Promise) -> Kind:
+    """What it is; zeros alone are a tar of nothing, and the beginning of many other things."""
+    beginning = reader.peek(BEGINNING)
+    kind = recognise(beginning)
+    if kind is Kind.TAR and not beginning[0] and Kind.TAR not in promise.contents:
+        ahead = reader.peek(PIECE)  # a tar of nothing has some 10 KiB
+        return Kind.UNKNOWN if len(ahead) == PIECE or ahead.strip(b"\0") else Kind.TAR
+    return kind
 
 
 def _check_zip(file: StoredFile, inquiry: Inquiry) -> None:
@@ -150,7 +162,7 @@ def _check_compressed(reader: Reader, kind: Kind, inquiry: Inquiry, promise: Pro
     inquiry.checksummed = True
     content = gunzip(reader, inquiry) if kind is Kind.GZIP else unzstd(reader, inquiry, "the zstd data")
     beginning = content.peek(BEGINNING)
-    inside = recognise(beginning)
+    inside = _kind_of(content, promise)
     inquiry.learn(content=inside)
     if inside not in (Kind.GZIP, Kind.ZSTD):
         _judge_name(promise, around, inside, inquiry)

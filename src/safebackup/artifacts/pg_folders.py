@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from safebackup.artifacts.pg_toc import (
     DIRECTORY,
@@ -25,6 +25,7 @@ from safebackup.errors import Code
 from safebackup.findings import Severity
 
 _LARGE_OBJECT = re.compile(rb"([0-9]+) (blob_[0-9]+\.dat)")
+_OBJECT_FILE = re.compile(r"(blob_[0-9]+\.dat)(\.gz|\.lz4|\.zst)?")
 _LIST_OF_OBJECTS = re.compile(r"blobs(_[0-9]+)?\.toc")
 _LIST_MOST = 64 << 20
 _SUFFIXES = ("", ".gz", ".lz4", ".zst")
@@ -60,6 +61,7 @@ class _Folder:
         self.open_file = open_file
         self.inquiry = inquiry
         self.seen = {"toc.dat"}
+        self.objects: set[str] = set()
         self.rows = 0
         self.unread = False
 
@@ -72,18 +74,35 @@ class _Folder:
         if name is None:
             find_missing(entry, f"is missing: no file {wanted}", self.inquiry)
         elif wanted.endswith(".toc"):
-            for listed in self._large_objects(name):
-                found = self._find(listed)
-                if found is None:
-                    find_missing(entry, f"is missing: no file {listed}", self.inquiry)
-                else:
-                    self._read(found, drain)
+            self._take_objects(entry, name)
         else:
             self.rows += self._read(name, lambda content: count_rows(content, entry))
 
+    def _take_objects(self, entry: TocEntry, name: str) -> None:
+        """Read the large objects that a list names."""
+        listed = self._large_objects(name)
+        if listed is not None and not listed:
+            find_missing(entry, f"is missing: {name} names no large object", self.inquiry)
+        for wanted in listed or ():
+            self.objects.add(wanted)
+            found = self._find(wanted)
+            if found is None:
+                find_missing(entry, f"is missing: no file {wanted}", self.inquiry)
+            elif not self._read(found, drain) and found == wanted:
+                action = "Look whether it was empty in the database: an empty one cannot be told from one that was cut."
+                self.inquiry.find(
+                    Code.ARTIFACT_EMPTY, f"large object {found} is empty", action, severity=Severity.WARNING
+                )
+            if found == wanted:
+                self.inquiry.doubt(
+                    "Large objects that are not compressed have no end mark: a cut in one does not show."
+                )
+
     def name_strangers(self) -> None:
-        """Files that are none of the dump's: left over from another one."""
+        """Files that are none of the dump's: left over from another one, or lost by their list."""
         strangers = sorted(set(self.names) - self.seen)
+        find_unlisted(strangers, self.objects, self.inquiry)
+        strangers = [name for name in strangers if not _OBJECT_FILE.fullmatch(name)]
         if strangers:
             self.inquiry.find(
                 Code.ARTIFACT_MISLABELLED,
@@ -99,9 +118,8 @@ class _Folder:
         return found[0] if found else None
 
     def _read(self, name: str, read: Callable[[Reader], int]) -> int:
-        raw = self.open_file(name)
         try:
-            return read(self._plain(raw, name))
+            return read(self._plain(self.open_file(name), name))
         except Flaw as flaw:
             self.inquiry.find(flaw.code, f"{name}: {flaw.what}", flaw.action)
             self.unread |= flaw.code is Code.ARTIFACT_UNREADABLE
@@ -116,13 +134,25 @@ class _Folder:
             return unlz4(raw, name)
         return unzstd(raw, None, name) if name.endswith(".zst") else raw
 
-    def _large_objects(self, name: str) -> list[str]:
-        raw = self.open_file(name)
+    def _large_objects(self, name: str) -> list[str] | None:
+        """The names in a list of them, None if it cannot be followed."""
         try:
-            return large_objects(raw, name)
+            return large_objects(self.open_file(name), name)
         except Flaw as flaw:
             self.inquiry.find(flaw.code, flaw.what, flaw.action)
-            return []
+            return None
+
+
+def find_unlisted(names: Iterable[str], listed: Collection[str], inquiry: Inquiry) -> None:
+    """Note large objects that are there and that no list names."""
+    matches = [match for match in map(_OBJECT_FILE.fullmatch, names) if match]
+    strays = sorted(match[0] for match in matches if match[1] not in listed)
+    if strays:
+        inquiry.find(
+            Code.ARTIFACT_PART_MISSING,
+            f"no list names {len(strays)} large objects that are there: {', '.join(strays[:5])}",
+            "pg_restore leaves them out: make the dump again, or bring blobs.toc from another copy.",
+        )
 
 
 def large_objects(reader: Reader, name: str) -> list[str]:
@@ -192,6 +222,9 @@ class _Members:
             names = ("blobs.toc", f"blobs_{entry.number}.toc") if entry.kind == "BLOBS" else (name,)
             if not any(candidate in self.found for candidate in names):
                 find_missing(entry, f"is missing: no member {names[0]}", self.inquiry)
+            elif entry.kind == "BLOBS" and not any(self.listed.get(candidate) for candidate in names):
+                find_missing(entry, f"is missing: {names[0]} names no large object", self.inquiry)
             for listed in [listed for candidate in names for listed in self.listed.get(candidate, ())]:
                 if listed not in self.found:
                     find_missing(entry, f"is missing: no member {listed}", self.inquiry)
+        find_unlisted(self.found, {name for names in self.listed.values() for name in names}, self.inquiry)

@@ -166,7 +166,7 @@ def _entry(pg: PgReader, version: tuple[int, int], place: Callable[[], int | str
 
 
 def describe(toc: Toc, inquiry: Inquiry) -> None:
-    """Note what the table of contents tells, and that a dump of nothing is no dump."""
+    """Note what the table of contents tells, and whether the dump is one of nothing."""
     inquiry.learn(
         members=len(toc.entries),
         tables=sum(entry.kind in ("TABLE", "FOREIGN TABLE") for entry in toc.entries),
@@ -176,7 +176,10 @@ def describe(toc: Toc, inquiry: Inquiry) -> None:
     )
     if all(entry.kind in _FRAME for entry in toc.entries):
         inquiry.find(
-            Code.ARTIFACT_EMPTY, "the dump holds no object of a database", "Look whether the right database was dumped."
+            Code.ARTIFACT_EMPTY,
+            "the dump holds no object of a database",
+            "Look whether the right database was dumped.",
+            severity=Severity.WARNING,
         )
     numbers = [entry.number for entry in toc.entries]
     if len(set(numbers)) != len(numbers):

@@ -11,7 +11,7 @@ from typing import IO
 
 import attrs
 
-from safebackup.artifacts.reading import PIECE, Reader
+from safebackup.artifacts.reading import PIECE, Reader, damaged
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import printable
 from safebackup.remotes import Remote, local_path
@@ -131,7 +131,16 @@ def _local(path: Path) -> Place:
         raise ConfigurationError(
             f"{shown} is neither a file nor a folder", hint="Write it to a file first: an artefact is read to its end."
         )
-    return Place(shown, path.name, path, names, lambda name: (path / name if name else path).open("rb"), failing)
+    return Place(shown, path.name, path, names, lambda name: _open_regular(path / name if name else path), failing)
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    """A file that is one: opening a pipe would wait for somebody to write into it."""
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise damaged(f"{printable(os.fsencode(path))} is no regular file")
+    return open(fd, "rb")
 
 
 def _remote(url: str, storage_options: Mapping[str, object] | None) -> Place:

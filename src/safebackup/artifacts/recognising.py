@@ -111,8 +111,8 @@ def describe_unknown(beginning: bytes) -> str:
             return f"it is {name}, which this release does not read"
     if _MARKUP.match(beginning):
         return "it is a page of HTML or XML, as a server sends it with an error"
-    if not beginning.strip(b"\0"):
-        return "it begins with zeros only, as a file does that was never written to"
+    if not beginning[: 2 * BLOCK].strip(b"\0"):
+        return "it begins with zeros, as a disk image does, or a file that was never written to"
     line = beginning.lstrip().split(b"\n", 1)[0][:120]
     if is_text(beginning):
         return f"it is text and no dump; it begins: {printable(line.rstrip())}"

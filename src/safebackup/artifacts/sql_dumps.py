@@ -48,7 +48,8 @@ class _Judge(Listener):
     """What all dumps have: counts, and statements that make something."""
 
     dialect: Dialect
-    doubts: tuple[str, ...] = ()
+    # How much it matters that a complete dump makes nothing: most programs refuse a database that is not there.
+    of_nothing = Severity.WARNING
 
     def __init__(self, inquiry: Inquiry) -> None:
         self.inquiry = inquiry
@@ -91,6 +92,11 @@ class _Postgres(_Judge):
     def on_statement(self, head: bytes, rows: int) -> None:
         super().on_statement(head, rows)
         self.after_end = self.after_end or not self.open
+
+    def on_begun_in_rows(self) -> None:
+        raise Flaw(
+            Code.ARTIFACT_UNFINISHED, "a dump begins within the rows of a table of the one ahead of it", _LOOK_WHY
+        )
 
     def on_comment(self, text: bytes) -> None:
         if begun := _PG_BEGIN.fullmatch(text):
@@ -156,6 +162,7 @@ class _Sqlite(_Judge):
     """sqlite3's .dump: one transaction, which is committed at the end or else rolled back."""
 
     dialect = SQLITE
+    of_nothing = Severity.ERROR  # a misspelt name makes an empty database, and its dump is complete
 
     def __init__(self, inquiry: Inquiry) -> None:
         super().__init__(inquiry)
@@ -213,7 +220,8 @@ def check_sql(reader: Reader, kind: Kind, inquiry: Inquiry) -> None:
         raise cut(f"{scanner.inside} of the dump")
     judge.close(tail)
     if not judge.made:
-        inquiry.find(Code.ARTIFACT_EMPTY, "the dump makes nothing", "Look whether the right database was dumped.")
+        look = "Look whether the right database was dumped."
+        inquiry.find(Code.ARTIFACT_EMPTY, "the dump makes nothing", look, severity=judge.of_nothing)
     if not inquiry.checksummed:
         inquiry.doubt("A dump as text carries no checksum: a changed value in it does not show.")
     inquiry.doubt("Whether every statement succeeds shows only when the dump is restored.")

@@ -17,6 +17,9 @@ _COMMENT_MOST = 400
 _COPY = re.compile(rb"COPY\s.*FROM stdin\s*$", re.DOTALL)
 _VALUES = re.compile(rb"\bVALUES\s*$", re.IGNORECASE)
 _INSERT = re.compile(rb"(INSERT|REPLACE)\b", re.IGNORECASE)
+# What pg_dump begins with. As rows of a table these lines would hardly stand together.
+_BEGUN = b"-- PostgreSQL database"
+_BEGINNING = re.compile(rb"--\r?\n-- PostgreSQL database( cluster)? dump\r?\n--\r?\n\r?\n")
 _SPACE = b" \t\r\n\f\v"
 
 
@@ -49,6 +52,9 @@ class Listener:
 
     def on_copied(self, rows: int) -> None:
         """The rows after a COPY ended."""
+
+    def on_begun_in_rows(self) -> None:
+        """Another dump begins within the rows after a COPY."""
 
 
 class SqlScanner:
@@ -267,6 +273,7 @@ class SqlScanner:
         end = self._buffer.find(b"\n\\.", self._place - 1)
         while 0 <= end < limit and not self._buffer.startswith((b"\n", b"\r\n"), end + 3):
             end = self._buffer.find(b"\n\\.", end + 1)
+        self._look_for_beginning(end if 0 <= end < limit else limit)
         if 0 <= end < limit:
             self._rows += self._buffer.count(b"\n", self._place, end + 1)
             rows = self._rows
@@ -275,3 +282,11 @@ class SqlScanner:
             return self._enter(self._text, end + 3)
         self._rows += self._buffer.count(b"\n", self._place, limit)
         return limit
+
+    def _look_for_beginning(self, limit: int) -> None:
+        until = limit + len(_BEGUN) - 1  # one that begins before `limit` may end behind it
+        begun = self._buffer.find(_BEGUN, self._place, until)
+        while begun >= 0:
+            if any(_BEGINNING.match(self._buffer, begun - back) for back in (3, 4) if begun >= back):
+                self.listener.on_begun_in_rows()
+            begun = self._buffer.find(_BEGUN, begun + 1, until)

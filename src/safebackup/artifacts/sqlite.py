@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +22,10 @@ _HEADER = 100
 _MOST_IN_MEMORY = 64 << 20
 _PROBLEMS_NAMED = 20
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+# What a program brings along for its own database; of a judgement without it nothing could be believed.
+_NOT_HERE = re.compile(r"no such (collation sequence|function|module|tokenizer)|unknown (function|tokenizer)")
+# The pages are sound, and a row breaks a rule of its table, which may be younger than the row.
+_RULE_BROKEN = re.compile(rb"NULL value in |CHECK constraint failed in ")
 _MAKE_COPY = (
     "Make the copy with VACUUM INTO, or with Connection.backup and then PRAGMA journal_mode=DELETE on the copy."
 )
@@ -153,12 +158,17 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def _opened(place: str) -> Iterator[sqlite3.Connection]:
-    """A connection that runs nothing of what the file brings along; its errors are damage."""
+    """A connection that runs nothing of what the file brings along; its errors are damage, or what is lacking here."""
     try:
         with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as connection:
             connection.text_factory = bytes
             yield connection
-    except (sqlite3.Error, sqlite3.Warning) as error:
+    except (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError) as error:  # the last: an error that quotes bytes
+        if _NOT_HERE.search(str(error)):
+            raise unreadable(
+                f"the database needs what its own program adds to SQLite, so that its rows cannot be judged ({error})",
+                "Run PRAGMA integrity_check in that program.",
+            ) from None
         raise damaged(f"SQLite cannot read it ({error})") from None
 
 
@@ -167,7 +177,13 @@ def _examine(connection: sqlite3.Connection, header: SqliteHeader, inquiry: Inqu
     connection.execute("PRAGMA cell_size_check=ON")
     tables = _tables(connection)
     if not tables:
-        inquiry.find(Code.ARTIFACT_EMPTY, "the SQLite database has no table", "Look whether this is the right file.")
+        ((others,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        inquiry.find(
+            Code.ARTIFACT_EMPTY,
+            f"the SQLite database has no table{', only views and the like' if others else ''}",
+            "Look whether this is the right file.",
+            severity=Severity.WARNING if others else Severity.ERROR,
+        )
     inquiry.learn(tables=len(tables))
     if header.pages is not None:
         inquiry.reach(Level.STRUCTURE)
@@ -175,10 +191,14 @@ def _examine(connection: sqlite3.Connection, header: SqliteHeader, inquiry: Inqu
         return
     for number, (problem,) in enumerate(connection.execute("PRAGMA integrity_check")):
         if problem != b"ok" and number < _PROBLEMS_NAMED:
+            broken = _RULE_BROKEN.match(problem) is not None
             inquiry.find(
                 Code.ARTIFACT_DAMAGED,
                 f"integrity check: {printable(problem)[:300]}",
-                "Use another copy; sqlite3's .recover saves what can be read.",
+                "Look at the row. If the rule is younger, nothing is wrong; a restore from .dump would refuse the row."
+                if broken
+                else "Use another copy; sqlite3's .recover saves what can be read.",
+                severity=Severity.WARNING if broken else Severity.ERROR,
             )
     rows = sum(_rows(connection, table) for table in tables)
     inquiry.learn(rows=rows)

@@ -16,6 +16,8 @@ BLOCK = 512
 _PAX_MOST = 16 << 20
 _NO_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_CONTINUED = b"M"  # GNU tar begins a volume so that goes on with a member of the one before
+_CONTINUED_KEYS = frozenset({b"GNU.volume.filename", b"GNU.volume.size", b"GNU.volume.offset"})
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 # Looks at a member: its name and its bytes. What it leaves is skipped.
@@ -48,11 +50,11 @@ def check_tar(reader: Reader, inquiry: Inquiry) -> None:
         return
     walk = walk_tar(reader, inquiry)
     inquiry.learn(members=walk.members, bytes=walk.bytes)
-    if walk.members == 0 or walk.files == 0:
-        what = "has no member" if walk.members == 0 else "holds folders only, no file"
-        inquiry.find(
-            Code.ARTIFACT_EMPTY, f"the tar {what}", "Look whether what it was made of was there: a disk not mounted?"
-        )
+    look = "Look whether what it was made of was there: a disk not mounted?"
+    if walk.members == 0:
+        inquiry.find(Code.ARTIFACT_EMPTY, "the tar has no member", look)
+    elif walk.files == 0:
+        inquiry.find(Code.ARTIFACT_EMPTY, "the tar holds folders only, no file", look, severity=Severity.WARNING)
     elif walk.bytes == 0:
         inquiry.find(Code.ARTIFACT_EMPTY, "every file in the tar is empty", severity=Severity.WARNING)
     if not inquiry.checksummed:
@@ -77,13 +79,14 @@ def walk_tar(reader: Reader, inquiry: Inquiry, visit: Visitor | None = None) -> 
         size = header.size if size_told is None else size_told
         name = printable(header.name.encode("utf-8", "surrogateescape"))
         if header.type in (*_PAX, tarfile.XGLTYPE):
-            told = _pax_size(reader, header.size)
+            told = _pax_size(reader, header.size, inquiry)
             size_told = told if header.type in _PAX else size_told
             continue
         if header.type in _LONG:
             reader.skip(_padded(header.size), "a long name of the tar")
             continue
         size_told = None
+        _require_beginning(header.type == _CONTINUED, inquiry)
         if header.type == tarfile.GNUTYPE_SPARSE:
             _skip_sparse_map(reader, block)
         walk.members += 1
@@ -115,12 +118,21 @@ def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _pax_size(reader: Reader, length: int) -> int | None:
-    """The size that an extended header gives to the next member, if it does."""
+def _require_beginning(continued: bool, inquiry: Inquiry) -> None:
+    if continued:
+        inquiry.find(
+            Code.ARTIFACT_PART_MISSING,
+            "the tar begins within a member whose beginning is in another file: it is one volume of several",
+            "Check all volumes together: unpack them with tar -M, and make one tar of them.",
+        )
+
+
+def _pax_records(reader: Reader, length: int) -> dict[bytes, bytes]:
+    """What an extended header says, by keyword."""
     if length > _PAX_MOST:
         raise unreadable(f"an extended header of {length} bytes in the tar", "Look at it with tar itself.")
     records = reader.exactly(_padded(length), "an extended header of the tar")[:length]
-    position, size = 0, None
+    position, found = 0, dict[bytes, bytes]()
     while position < len(records):
         digits, _, _ = records[position : position + 12].partition(b" ")
         if not digits.isdigit() or int(digits) <= len(digits):
@@ -128,11 +140,18 @@ def _pax_size(reader: Reader, length: int) -> int | None:
         record = records[position + len(digits) + 1 : position + int(digits)]
         position += int(digits)
         key, _, value = record.rstrip(b"\n").partition(b"=")
-        if key == b"size":
-            if not value.isdigit() or len(value) > 20:
-                raise damaged("an extended header of the tar gives no number as size")
-            size = int(value)
-    return size
+        found[key] = value
+    return found
+
+
+def _pax_size(reader: Reader, length: int, inquiry: Inquiry) -> int | None:
+    """The size that an extended header gives to the next member, if it does."""
+    records = _pax_records(reader, length)
+    _require_beginning(bool(records.keys() & _CONTINUED_KEYS), inquiry)
+    value = records.get(b"size")
+    if value is not None and (not value.isdigit() or len(value) > 20):
+        raise damaged("an extended header of the tar gives no number as size")
+    return None if value is None else int(value)
 
 
 def _skip_sparse_map(reader: Reader, block: bytes) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
+import os
 import struct
 import zipfile
 import zlib
-from typing import IO
+from typing import IO, cast
+
+import attrs
 
 from safebackup.artifacts.reading import PIECE, Flaw, cut, damaged, unreadable
 from safebackup.artifacts.report import Inquiry, Level
@@ -14,31 +18,48 @@ from safebackup.errors import Code
 from safebackup.findings import Severity, printable
 
 _LISTING_MOST = 256 << 20
+_MEMBER = b"PK\x03\x04"
+_LISTED = b"PK\x01\x02"
 _END = b"PK\x05\x06"
 _END_64 = b"PK\x06\x06"
 _LOCATOR_64 = b"PK\x06\x07"
 _LOCAL_SIZE = 30
 
 
+@attrs.frozen
+class _End:
+    """The end record: where it lies, how many members it promises, and how long their listing is and where it ends."""
+
+    place: int
+    comment: int
+    members: int
+    listing: int
+    listed_until: int
+
+
 def check_zip(file: IO[bytes], inquiry: Inquiry) -> None:
     """Judge a zip in a file that can seek; what its members are is not judged."""
-    count = _require_listing(file)
+    end = _find_end(file)
+    if end.listing > _LISTING_MOST:
+        raise unreadable(f"the zip's listing takes {end.listing} bytes", "Check it with unzip -t.")
+    begins_as_zip = _read_at(file, 0, len(_MEMBER)) == _MEMBER
     try:
-        listing = zipfile.ZipFile(file)
+        listing = zipfile.ZipFile(cast("IO[bytes]", _WithoutComment(file, end)) if end.comment else file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise damaged(f"the zip's listing cannot be read ({error})") from None
     with listing:
         members = listing.infolist()
         inquiry.reach(Level.LISTED)
         inquiry.learn(members=len(members), bytes=sum(member.file_size for member in members))
-        if len(members) != count:
-            raise damaged(f"the zip lists {len(members)} members and says that it has {count}")
+        if len(members) != end.members:
+            raise damaged(f"the zip lists {len(members)} members and says that it has {end.members}")
         if not any(not member.is_dir() for member in members):
             inquiry.find(Code.ARTIFACT_EMPTY, "the zip holds no file", "Look whether what it was made of was there.")
         elif not inquiry.holds.bytes:
             inquiry.find(Code.ARTIFACT_EMPTY, "every file in the zip is empty", severity=Severity.WARNING)
         if not inquiry.wants(Level.STRUCTURE):
             return
+        _require_beginning(members, begins_as_zip, inquiry)
         _require_apart(members)
         done = Level.FULL if inquiry.wants(Level.FULL) else Level.STRUCTURE
         for member in members:
@@ -47,25 +68,95 @@ def check_zip(file: IO[bytes], inquiry: Inquiry) -> None:
         inquiry.reach(done)
 
 
-def _require_listing(file: IO[bytes]) -> int:
-    """How many members the end record promises; a flaw if the file ends otherwise than a zip."""
+def ends_as_zip(file: IO[bytes]) -> bool:
+    """Whether a file, whatever it begins with, ends in the listing of a zip that has members."""
+    try:
+        end = _find_end(file)
+    except Flaw:
+        return False
+    return _read_at(file, end.listed_until - end.listing, len(_LISTED)) == _LISTED
+
+
+def _find_end(file: IO[bytes]) -> _End:
+    """The end record; a flaw if the file ends otherwise than a zip."""
     size = file.seek(0, 2)
-    file.seek(max(0, size - (1 << 16) - 22 - 76))
-    tail = file.read()
-    place = tail.rfind(_END)
-    if place < 0 or len(tail) - place < 22:
+    start = max(0, size - (1 << 16) - 22 - 76)
+    tail = _read_at(file, start, size - start)
+    place = last = tail.rfind(_END, 0, max(0, len(tail) - 18))
+    if place < 0:
         raise cut("the zip: the listing that belongs at its end is missing")
-    count, length, comment = struct.unpack("<10xHIxxxxH", tail[place : place + 22])
-    if len(tail) - place - 22 < comment:
-        raise cut("the comment at the end of the zip")
-    if len(tail) - place - 22 > comment:
+    # A comment may hold the same four bytes: the record is the one whose comment ends with the file.
+    while place >= 0 and _after(tail, place):
+        place = tail.rfind(_END, 0, place)
+    if place < 0:
+        if _after(tail, last) < 0:
+            raise cut("the comment at the end of the zip")
         raise damaged("bytes that are none of its own follow the zip")
+    members, listing, comment = struct.unpack("<10xHIxxxxH", tail[place : place + 22])
     wide = tail.rfind(_END_64, 0, place) if tail[:place][-20:].startswith(_LOCATOR_64) else -1
     if wide >= 0 and place - wide >= 56:
-        count, length = struct.unpack("<32xQQ", tail[wide : wide + 48])
-    if length > _LISTING_MOST:
-        raise unreadable(f"the zip's listing takes {length} bytes", "Check it with unzip -t.")
-    return int(count)
+        members, listing = struct.unpack("<32xQQ", tail[wide : wide + 48])
+        return _End(start + place, comment, members, listing, start + wide)
+    return _End(start + place, comment, members, listing, start + place)
+
+
+def _after(tail: bytes, place: int) -> int:
+    """How many bytes follow the comment of an end record; fewer than none if it is cut."""
+    return len(tail) - place - 22 - int.from_bytes(tail[place + 20 : place + 22], "little")
+
+
+def _read_at(file: IO[bytes], place: int, count: int) -> bytes:
+    if place < 0:
+        return b""
+    file.seek(place)
+    return file.read(count)
+
+
+class _WithoutComment:
+    """A zip as it would be without its comment, in which zipfile looks for the end record."""
+
+    def __init__(self, file: IO[bytes], end: _End) -> None:
+        self._file = file
+        self._length = end.place + 20  # and two bytes that say: no comment
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As of any file."""
+        at = offset + (0, self._at, self._length + 2)[whence]
+        if at < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = at
+        return at
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._at
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, count: int = -1) -> bytes:
+        """As of any file."""
+        left = max(0, self._length + 2 - self._at)
+        count = left if count < 0 else min(count, left)
+        data = _read_at(self._file, self._at, min(count, max(0, self._length - self._at)))
+        data = data.ljust(count, b"\0") if self._at + count > self._length else data
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        """Leave the file to whoever opened it."""
+
+
+def _require_beginning(members: list[zipfile.ZipInfo], begins_as_zip: bool, inquiry: Inquiry) -> None:
+    """The first member stands at the beginning, unless a program that unpacks them does."""
+    first = min((member.header_offset for member in members), default=0)
+    if not first:
+        return
+    if begins_as_zip:
+        raise cut("the zip: it begins with a member that its listing lacks, as where a zip lies in a longer one")
+    inquiry.doubt(f"The {first} bytes before the first member are no part of the zip, and were not judged.")
 
 
 def _require_apart(members: list[zipfile.ZipInfo]) -> None:

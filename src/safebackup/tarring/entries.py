@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import errno
 import grp
-import hashlib
 import io
 import os
 import pwd
 import stat
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, TypeAlias, cast
 
 from safebackup.errors import Code
 from safebackup.events import Progress
-from safebackup.findings import Finding, Severity, printable
+from safebackup.findings import Finding, Severity, is_text, printable
+from safebackup.tarring.contents import Content, changed, read_at_once
+from safebackup.tarring.folders import Folder, first_lost, next_found, still_leads_to
 from safebackup.tarring.names import checksum_line, comment_line
 from safebackup.tarring.spooling import Spool
 from safebackup.tarring.temporaries import Temporary, failing, is_temporary
 
-SMALL_BYTES = 8 << 20  # read at once, and again if it changed meanwhile
-_TRIES = 3
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _COPY_BYTES = 1 << 20
 _GONE = (errno.ENOENT, errno.ENXIO)
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA)
+
+# What makes two names one file. The number of a file that was deleted meanwhile may be another's: size and time tell.
+_Link: TypeAlias = tuple[int, int, int, int, int]
 
 
 class Entries:
@@ -38,7 +38,7 @@ class Entries:
         self._listing = listing
         self._progress = progress
         # Two names of one file: where its content is, and the checksum of it.
-        self._linked: dict[tuple[int, int], tuple[str, str]] = {}
+        self._linked: dict[_Link, tuple[str, str]] = {}
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
         self._tar = tarfile.TarFile(
@@ -59,41 +59,67 @@ class Entries:
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.uid, info.gid = size, 0o600, os.getuid(), os.getgid()
         self._set_time(info, now)
-        self._put_file(info, _Content(content, size))
+        self._put_file(info, Content(content, size))
 
-    def add_tree(self, path: str, name: str) -> None:
-        """A file, or a folder with everything beneath it, in the order of the names' bytes."""
-        pending = [iter([(path, name)])]
-        while pending:
-            found = next(pending[-1], None)
-            if found is None:
-                pending.pop()
-                continue
-            children = self._add(*found)
-            if children:
-                pending.append(_joined(*found, children))
+    def add_tree(self, path: str, name: str, status: os.stat_result) -> None:
+        """A file, or a folder with everything beneath it, in the order of the names' bytes.
 
-    def _add(self, path: str, name: str) -> list[str]:
-        """One entry; the names of what is in it."""
-        with self._missing(path):
-            status = os.lstat(path)
-            if stat.S_ISREG(status.st_mode):
-                self._add_file(path, name)
-            elif stat.S_ISDIR(status.st_mode):
-                return self._add_folder(path, name, status)
-            elif not stat.S_ISSOCK(status.st_mode):  # a socket is nothing without the process behind it
-                self._add_special(path, name, status)
-        return []
+        `status` is what the path had when it was named: if it leads elsewhere at the end, something is missing.
+        """
+        folders: list[Folder] = []
+        lost: set[str] = set()
+        found: tuple[str, str] | None = (path, name)
+        while found is not None:
+            try:
+                folder = self._add(*found)
+            except OSError as error:
+                folder = None
+                if error.errno not in _GONE:
+                    self._missed(found[0], error, "is not in the tar")
+                elif (gone := self._vanished(found[0], folders)) is not None:
+                    lost.add(gone)
+            if folder is not None:
+                folders.append(folder)
+            found = next_found(folders)
+        if path not in lost and not still_leads_to(path, status):
+            self._lost(path)
 
-    def _add_folder(self, path: str, name: str, status: os.stat_result) -> list[str]:
-        info = self._info(name, status, path)
-        info.type = tarfile.DIRTYPE
-        self._put(info)
+    def _add(self, path: str, name: str) -> Folder | None:
+        """One entry; if it is a folder, what is to be read in it."""
+        status = os.lstat(path)
+        if stat.S_ISREG(status.st_mode):
+            self._add_file(path, name)
+        elif stat.S_ISDIR(status.st_mode):
+            return self._add_folder(path, name, status)
+        elif not stat.S_ISSOCK(status.st_mode):  # a socket is nothing without the process behind it
+            self._add_special(path, name, status)
+        return None
+
+    def _add_folder(self, path: str, name: str, status: os.stat_result) -> Folder | None:
         try:
-            return sorted((one for one in os.listdir(path) if not is_temporary(one)), key=os.fsencode)
+            # What is listed is then what the entry tells of, even if another disk is mounted here meanwhile.
+            at = os.open(path, _READ | os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno in _GONE:
+                raise
+            self._put_folder(name, status, path)
+            self._missed(path, error, "could not be listed, so nothing in it is in the tar")
+            return None
+        try:
+            status = os.fstat(at)
+            self._put_folder(name, status, path, at)
+            children = [one for one in os.listdir(at) if not is_temporary(one)]
         except OSError as error:
             self._missed(path, error, "could not be listed, so nothing in it is in the tar")
-            return []
+            return None
+        finally:
+            os.close(at)
+        return Folder.listed(path, name, status, children)
+
+    def _put_folder(self, name: str, status: os.stat_result, path: str, at: int | None = None) -> None:
+        info = self._info(name, status, path, at)
+        info.type = tarfile.DIRTYPE
+        self._put(info)
 
     def _add_special(self, path: str, name: str, status: os.stat_result) -> None:
         info = self._info(name, status, path)
@@ -105,7 +131,7 @@ class Entries:
             info.type = tarfile.CHRTYPE if stat.S_ISCHR(status.st_mode) else tarfile.BLKTYPE
             info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         if status.st_nlink > 1:
-            key = (status.st_dev, status.st_ino)
+            key = _link(status)
             first, _ = self._linked.setdefault(key, (name, ""))
             if first != name:
                 info.type, info.linkname = tarfile.LNKTYPE, first
@@ -116,12 +142,12 @@ class Entries:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.ENXIO, "it became something else")
-            key = (status.st_dev, status.st_ino)
+            key = _link(status)
             if status.st_nlink > 1 and key in self._linked:
                 self._add_hard_link(name, status, *self._linked[key])
                 return
             digest = self._add_small(path, name, file) or self._add_large(path, name, file)
-        if status.st_nlink > 1:
+        if status.st_nlink > 1 and digest:  # what is not whole is read again under its next name
             self._linked[key] = (name, digest)
 
     def _add_hard_link(self, name: str, status: os.stat_result, first: str, digest: str) -> None:
@@ -132,36 +158,40 @@ class Entries:
 
     def _add_small(self, path: str, name: str, file: IO[bytes]) -> str:
         """The checksum of a file that fits into memory, or "" if it does not fit."""
-        read = _read_at_once(file)
+        read = read_at_once(file)
         if read is None:
             return ""
         data, status, torn = read
-        info = self._info(name, status, path)
+        info = self._info(name, status, path, file.fileno())
         info.size = len(data)
         if torn:
             self._torn(path, name, "kept changing while it was read; the copy may mix its states")
-        return self._put_file(info, _Content(io.BytesIO(data), len(data)))
+        return self._put_file(info, Content(io.BytesIO(data), len(data)))
 
     def _add_large(self, path: str, name: str, file: IO[bytes]) -> str:
-        """Write as many bytes as the file has now: the size comes before the content."""
+        """Write as many bytes as the file has now: the size comes before the content. The checksum, "" if cut short."""
         file.seek(0)
         before = os.fstat(file.fileno())
-        info = self._info(name, before, path)
+        info = self._info(name, before, path, file.fileno())
         info.size = before.st_size
-        content = _Content(file, before.st_size)
+        content = Content(file, before.st_size)
         digest = self._put_file(info, content, listed=False)
         if content.error is not None:
-            self._missed(path, content.error, f"could be read up to byte {content.got} only; zeros stand for the rest")
+            what = f"could be read up to byte {content.got} only; zeros stand for the rest"
+            self._missed(path, content.error, what)
             self._list_line(comment_line("unreadable", name))
-            return digest
+            return ""
         if content.got < before.st_size:
-            self._torn(path, name, f"was cut to {content.got} bytes while it was read; zeros stand for the rest")
-        elif _changed(before, os.fstat(file.fileno())) or file.read(1):
+            what = f"was cut to {content.got} bytes while it was read; zeros stand for the other"
+            self._torn(path, name, f"{what} {before.st_size - content.got}", severity=Severity.ERROR)
+            return ""
+        if changed(before, os.fstat(file.fileno())) or file.read(1):
             self._torn(path, name, "changed while it was read; the copy may mix its states")
         self._list(digest, name)
         return digest
 
-    def _info(self, name: str, status: os.stat_result, path: str | None) -> tarfile.TarInfo:
+    def _info(self, name: str, status: os.stat_result, path: str | None, opened: int | None = None) -> tarfile.TarInfo:
+        """The head of an entry; its attributes are those of `opened`, or of `path`, or none."""
         info = tarfile.TarInfo(name)
         info.mode = stat.S_IMODE(status.st_mode)
         info.uid, info.gid = status.st_uid, status.st_gid
@@ -169,7 +199,7 @@ class Entries:
         self._set_time(info, status.st_mtime_ns)
         records: dict[str, str] = {}
         if path is not None:
-            for key, value in self._attributes(path):
+            for key, value in self._attributes(path, opened):
                 records[f"SCHILY.xattr.{key}"] = value.decode("utf-8", "surrogateescape")
         info.pax_headers = {**info.pax_headers, **records}
         return info
@@ -184,14 +214,21 @@ class Entries:
                 "mtime": f"{sign}{whole // 1_000_000_000}.{whole % 1_000_000_000:09d}",
             }
 
-    def _attributes(self, path: str) -> list[tuple[str, bytes]]:
+    def _attributes(self, path: str, opened: int | None) -> list[tuple[str, bytes]]:
+        """Their names, as a pax header has to have them, and values."""
+        where, follow = (path, False) if opened is None else (opened, True)
         try:
-            names = os.listxattr(path, follow_symlinks=False)
-            return [(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)]
+            names = os.listxattr(where, follow_symlinks=follow)
+            found = [(name, os.getxattr(where, name, follow_symlinks=follow)) for name in sorted(names)]
         except OSError as error:
             if error.errno not in (*_NO_ATTRIBUTES, errno.ENOENT):
                 self._missed(path, error, "has attributes that could not be read", code=Code.METADATA_UNREADABLE)
             return []
+        for name, _ in found:
+            if not is_text(name):
+                self._left_out(path, f"an attribute named {printable(os.fsencode(name))}, as a tar has UTF-8 only")
+        # A header's key ends at the first "=", so that tar writes that one, and its mark, as in URLs.
+        return [(name.replace("%", "%25").replace("=", "%3D"), value) for name, value in found if is_text(name)]
 
     def _user(self, uid: int) -> str:
         if uid not in self._users:
@@ -209,12 +246,12 @@ class Entries:
                 self._groups[gid] = ""
         return self._groups[gid]
 
-    def _put(self, info: tarfile.TarInfo, content: _Content | None = None) -> None:
+    def _put(self, info: tarfile.TarInfo, content: Content | None = None) -> None:
         self._tar.addfile(info, cast(IO[bytes], content) if content is not None else None)
         self._tar.getmembers().clear()  # they would be kept for a second look, and there may be millions
         self.count += 1
 
-    def _put_file(self, info: tarfile.TarInfo, content: _Content, *, listed: bool = True) -> str:
+    def _put_file(self, info: tarfile.TarInfo, content: Content, *, listed: bool = True) -> str:
         content.progress = self._progress
         self._put(info, content)
         digest = content.hash.hexdigest()
@@ -229,107 +266,46 @@ class Entries:
         with failing("writing the list of checksums"):
             self._listing.write(line)
 
-    @contextmanager
-    def _missing(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._missed(path, error, "is not in the tar")
+    def _vanished(self, path: str, folders: list[Folder]) -> str | None:
+        """Tell that a path is gone: what had to be given up as lost with it, or None if it alone was deleted."""
+        place = first_lost(folders)
+        if place is None and folders:
+            subject = printable(os.fsencode(path))
+            what = f'"{subject}" was there when it was found and is gone'
+            action = "Nothing, if it is a temporary file."
+            self._find(Code.PATH_VANISHED, Severity.WARNING, subject, what, action)
+            return None
+        lost = path if place is None else folders[place].path
+        del folders[place:]  # each of the paths that are left in there would say the same
+        self._lost(lost)
+        return lost
+
+    def _lost(self, path: str) -> None:
+        subject = printable(os.fsencode(path))
+        what = f'"{subject}" is gone, or another than it was when it was found; the tar lacks what was not read by then'
+        action = "Look whether its disk was unmounted, or who moved or replaced it, and start again."
+        self._find(Code.PATH_VANISHED, Severity.ERROR, subject, what, action)
 
     def _missed(self, path: str, error: OSError, what: str, *, code: Code = Code.PATH_UNREADABLE) -> None:
-        gone = error.errno in _GONE and code is Code.PATH_UNREADABLE
         subject = printable(os.fsencode(path))
-        self.findings.append(
-            Finding(
-                code=Code.PATH_VANISHED if gone else code,
-                severity=Severity.WARNING if gone else Severity.ERROR,
-                what=f'"{subject}" was there when it was found and is gone'
-                if gone
-                else f'"{subject}" {what}: {error.strerror} (errno {error.errno})',
-                action="Nothing, if it is a temporary file." if gone else "Let the user of the backup read it.",
-                subject=subject,
-            )
-        )
+        what = f'"{subject}" {what}: {error.strerror} (errno {error.errno})'
+        self._find(code, Severity.ERROR, subject, what, "Let the user of the backup read it.")
 
-    def _torn(self, path: str, name: str, what: str) -> None:
+    def _left_out(self, path: str, what: str) -> None:
         subject = printable(os.fsencode(path))
-        self.findings.append(
-            Finding(
-                code=Code.PATH_TORN,
-                severity=Severity.WARNING,
-                what=f'"{subject}" {what}',
-                action="Add it while nobody writes to it: from a file-system snapshot, or from a dump.",
-                subject=subject,
-            )
-        )
-        self._list_line(comment_line("torn", name))
+        action = "Rename it, or store it by other means."
+        self._find(Code.METADATA_UNREADABLE, Severity.ERROR, subject, f'"{subject}" lacks {what}', action)
+
+    def _torn(self, path: str, name: str, what: str, *, severity: Severity = Severity.WARNING) -> None:
+        subject = printable(os.fsencode(path))
+        action = "Add it while nobody writes to it: from a file-system snapshot, or from a dump."
+        self._find(Code.PATH_TORN, severity, subject, f'"{subject}" {what}', action)
+        self._list_line(comment_line("torn" if severity is Severity.WARNING else "cut short", name))
+
+    def _find(self, code: Code, severity: Severity, subject: str, what: str, action: str) -> None:
+        self.findings.append(Finding(code=code, severity=severity, what=what, action=action, subject=subject))
 
 
-class _Content:
-    """Gives exactly `size` bytes, hashed: a tar has announced them already."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self.hash = hashlib.sha256()
-        self.got = 0
-        self.error: OSError | None = None
-        self.progress: Progress | None = None
-        self._file = file
-        self._left = size
-        self._at_end = False
-
-    def read(self, size: int) -> bytes:
-        wanted = min(size, self._left)
-        data = b"" if self._at_end else self._read(wanted)
-        self._at_end = len(data) < wanted
-        self.got += len(data)
-        self._left -= wanted
-        data = data.ljust(wanted, b"\0")
-        self.hash.update(data)
-        if self.progress is not None:
-            self.progress.relative_update(wanted)
-        return data
-
-    def _read(self, wanted: int) -> bytes:
-        try:
-            return _read_up_to(self._file, wanted)
-        except OSError as error:
-            self.error = error
-            return b""
-
-
-def _read_at_once(file: IO[bytes]) -> tuple[bytes, os.stat_result, bool] | None:
-    """Content and status, and whether they are of two states after all tries; None if it is too large."""
-    tries = 0
-    while True:
-        file.seek(0)
-        before = os.fstat(file.fileno())
-        tries += 1
-        if before.st_size > SMALL_BYTES:
-            return None
-        # One byte more than there should be shows what grows, and /proc has files of "0 bytes" with content.
-        data = _read_up_to(file, before.st_size + 1 if tries < _TRIES else SMALL_BYTES + 1)
-        if len(data) > SMALL_BYTES:
-            return None
-        after = os.fstat(file.fileno())
-        torn = len(data) != after.st_size or _changed(before, after)
-        if not torn or tries == _TRIES:
-            return data, after, torn
-
-
-def _read_up_to(file: IO[bytes], most: int) -> bytes:
-    data = file.read(most)
-    while len(data) < most and (more := file.read(most - len(data))):
-        data += more
-    return data
-
-
-def _joined(path: str, name: str, children: list[str]) -> Iterator[tuple[str, str]]:
-    return ((f"{path.rstrip('/')}/{child}", f"{name}/{child}") for child in children)
-
-
-def _changed(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-    )
+def _link(status: os.stat_result) -> _Link:
+    kind = stat.S_IFMT(status.st_mode)
+    return status.st_dev, status.st_ino, kind, status.st_size, status.st_mtime_ns

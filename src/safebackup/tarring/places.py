@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,16 +47,18 @@ class Place(Protocol):
         ...
 
 
-def place_of(url: str, storage_options: Mapping[str, object], scratch: str | None) -> Place:
-    """The place that a URL or path names; touches nothing."""
+def place_of(url: str, storage_options: Mapping[str, object], scratch: str | None, *, timed: bool) -> Place:
+    """The place that a URL or path names, `timed` if the time is a part of the name; touches nothing."""
     local = local_path(url, storage_options)
-    return RemotePlace(url, storage_options, scratch) if local is None else LocalPlace(os.path.abspath(local), scratch)
+    if local is None:
+        return RemotePlace(url, storage_options, scratch, timed=timed)
+    return LocalPlace(os.path.abspath(local), scratch, timed=timed)
 
 
 class LocalPlace:
     """A folder on this machine."""
 
-    def __init__(self, path: str, scratch: str | None) -> None:
+    def __init__(self, path: str, scratch: str | None, *, timed: bool) -> None:
         if scratch is not None:
             raise ConfigurationError(
                 "scratch is given for a local path, where the file is written in the folder itself",
@@ -63,6 +66,7 @@ class LocalPlace:
             )
         self.url = path
         self._folder, self.name = os.path.split(path)
+        self._timed = timed
         self._at = -1
 
     def open(self) -> None:
@@ -88,7 +92,7 @@ class LocalPlace:
     def _require_free(self, name: str) -> None:
         with failing(f"looking into {self._folder}"), suppress(FileNotFoundError):
             os.stat(name, dir_fd=self._at, follow_symlinks=False)
-            raise _taken(os.path.join(self._folder, name), self.name)
+            raise _taken(os.path.join(self._folder, name), self.name, timed=self._timed)
 
     def temporary(self) -> Temporary:
         """A file on the same file system."""
@@ -97,21 +101,21 @@ class LocalPlace:
 
     def publish(self, files: Sequence[tuple[Temporary, str]]) -> None:
         """Link each to its name, which never replaces anything, and sync the folder."""
-        done: list[str] = []
+        begun: list[tuple[Temporary, str]] = []
         try:
             for temporary, name in files:
+                # First: an interrupt may come when the name is there and before the next line.
+                begun.append((temporary, name))
                 with failing(f"publishing {os.path.join(self._folder, name)}"):
                     try:
                         temporary.name_it(name)
                     except FileExistsError:
-                        raise _taken(os.path.join(self._folder, name), self.name) from None
-                done.append(name)
+                        raise _taken(os.path.join(self._folder, name), self.name, timed=self._timed) from None
             with failing(f"syncing {self._folder}"):
                 os.fsync(self._at)
         except BaseException:
-            for name in reversed(done):
-                with suppress(OSError):
-                    os.unlink(name, dir_fd=self._at)
+            for temporary, name in reversed(begun):
+                temporary.take_back(name)
             raise
 
     def close(self) -> None:
@@ -129,9 +133,10 @@ class RemotePlace:
     tell; of two writers that race for one name the later may win.
     """
 
-    def __init__(self, url: str, storage_options: Mapping[str, object], scratch: str | None) -> None:
+    def __init__(self, url: str, storage_options: Mapping[str, object], scratch: str | None, *, timed: bool) -> None:
         self.url = url
         self.name = url.rpartition("/")[2]
+        self._timed = timed
         self._options = dict(storage_options)
         self._scratch = os.path.abspath(scratch or tempfile.gettempdir())
         self._at = -1
@@ -161,7 +166,7 @@ class RemotePlace:
     def _require_free(self, remote: Remote, suffix: str) -> None:
         with suppress(NotFoundError), remote.failing("looking at", hint=_NOTHING):
             remote.files.info(remote.path + suffix)
-            raise _taken(remote.where + suffix, self.name)
+            raise _taken(remote.where + suffix, self.name, timed=self._timed)
 
     def temporary(self) -> Temporary:
         """A file in the folder for temporary files."""
@@ -172,23 +177,24 @@ class RemotePlace:
         """Put each."""
         remote = self._remote
         assert remote is not None
-        done: list[str] = []
+        begun: list[tuple[str, str]] = []
         try:
             for temporary, name in files:
                 suffix = name.removeprefix(self.name)
                 self._require_free(remote, suffix)
                 with remote.failing("publishing", hint=_NOTHING):
-                    self._put(remote.files, temporary, remote.path + suffix, done)
+                    self._put(remote.files, temporary, remote.path + suffix, begun)
         except BaseException:
-            for target in reversed(done):
+            for part, target in reversed(begun):
                 with suppress(Exception):
-                    remote.files.rm_file(target)
+                    remote.files.rm_file(target if part != target and _is_gone(remote.files, part) else part)
             raise
 
-    def _put(self, files: Any, temporary: Temporary, target: str, done: list[str]) -> None:
+    def _put(self, files: Any, temporary: Temporary, target: str, begun: list[tuple[str, str]]) -> None:
+        """Store one file; `begun` gets the name under which it is sent, and the one that it will have."""
         size = os.fstat(temporary.fd).st_size
         if _puts_whole(files):
-            done.append(target)
+            begun.append((target, target))
             if "memory" in _protocols(files):
                 with open(temporary.path, "rb") as file:
                     files.pipe_file(target, file.read())
@@ -197,11 +203,10 @@ class RemotePlace:
             self._require_size(files, target, size)
             return
         part = f"{target}.part-{secrets.token_hex(8)}"
-        done.append(part)
+        begun.append((part, target))
         files.put_file(temporary.path, part)
         self._require_size(files, part, size)
         files.mv(part, target)
-        done[-1] = target
         self._require_size(files, target, size)
 
     def _require_size(self, files: Any, target: str, size: int) -> None:
@@ -235,10 +240,22 @@ def _renames(fs: Any) -> bool:
     return getattr(fs.mv, "__func__", None) is not AbstractFileSystem.mv
 
 
-def _taken(where: str, name: str) -> SafeBackupError:
+def _is_gone(files: Any, path: str) -> bool:
+    """Whether a server says that there is no such file; of a name that only we know, that we have renamed it."""
+    try:
+        files.info(path)
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _taken(where: str, name: str, *, timed: bool) -> SafeBackupError:
     if where.endswith(name):
         return ConflictError(
-            f"{where} is there already, and was left alone", hint="Put {utc} into the name: each run has its own then."
+            f"{where} is there already, and was left alone",
+            hint="Another run of the same second made it: wait a second, or give each a name of its own."
+            if timed
+            else "Put {utc} into the name: each run has its own then.",
         )
     return ConflictError(
         f"{where} is there already, and was left alone",
@@ -246,8 +263,8 @@ def _taken(where: str, name: str) -> SafeBackupError:
     )
 
 
-def require_source(path: object) -> str:
-    """The real path of a file or folder to add.
+def require_source(path: object) -> tuple[str, os.stat_result]:
+    """The real path of a file or folder to add, and what it is now.
 
     Raises:
         ConfigurationError, NotFoundError: it is neither, or not there.
@@ -256,15 +273,17 @@ def require_source(path: object) -> str:
         raise ConfigurationError(f"{path!r} is no path", hint='Such as "/srv/orders".')
     # What is named itself is followed if it is a link: nobody means to save the link alone.
     real = os.path.realpath(os.fsdecode(raw))
-    if not os.path.exists(real):
+    try:
+        status = os.stat(real)
+    except (OSError, ValueError) as error:
         raise NotFoundError(
             f"{os.fsdecode(raw)!r} does not exist",
             code=Code.NO_SOURCE,
             hint="Look at its spelling, and whether its disk is mounted. Nothing was published.",
-        )
-    if not os.path.isfile(real) and not os.path.isdir(real):
+        ) from error
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ConfigurationError(
             f"{os.fsdecode(raw)!r} is neither a file nor a folder",
             hint="Read a device by a command: writer.command(…).",
         )
-    return real
+    return real, status

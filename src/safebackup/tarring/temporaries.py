@@ -101,6 +101,12 @@ class Temporary:
         os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._name = ""
 
+    def take_back(self, name: str) -> None:
+        """Remove `name` if it is this file; what is another's, or not there, is left alone."""
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self.fd), os.stat(name, dir_fd=self._folder, follow_symlinks=False)):
+                os.unlink(name, dir_fd=self._folder)
+
     def close(self) -> None:
         """Let go of it; if it was not named it is gone."""
         if self.fd < 0:

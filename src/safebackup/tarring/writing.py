@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+import stat
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Self
 
 import attrs
 
 from safebackup.clock import Clock, SystemClock
 from safebackup.commands import Command, start
-from safebackup.errors import Code, ConfigurationError, RefusedError, StorageError
+from safebackup.errors import Code, ConfigurationError, RefusedError
 from safebackup.events import NoProgress, Progress, logger
-from safebackup.findings import Finding, Severity
+from safebackup.findings import Finding, Severity, printable
 from safebackup.remotes import shown
-from safebackup.tarring.entries import SMALL_BYTES, Entries
+from safebackup.streaming import Fill, Readable, reader_of
+from safebackup.tarring.contents import SMALL_BYTES
+from safebackup.tarring.entries import Entries
 from safebackup.tarring.names import Taken, checksum_line, comment_line, require_name, require_url
 from safebackup.tarring.places import Place, place_of, require_source
 from safebackup.tarring.spooling import Spool
 from safebackup.tarring.temporaries import Temporary, failing
 
-Read: TypeAlias = Callable[[int], bytes]
-
 _READ_BYTES = 1 << 20
 _LEVEL_MAX = 19  # beyond it `zstd -d` may ask for more memory than it takes by itself
-
-
-class Readable(Protocol):
-    """What gives bytes: a file opened in binary mode, a pipe, a response."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; b"" at the end."""
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +70,8 @@ class TarSnapshotWriter:
         self.report: TarReport | None = None
         self._clock = clock or SystemClock()
         filled = require_url(url, self._clock.now())
-        self._place = place_of(filled, storage_options or {}, None if scratch is None else os.fspath(scratch))
+        where = None if scratch is None else os.fspath(scratch)
+        self._place = place_of(filled, storage_options or {}, where, timed=filled != os.fspath(url))
         self._is_tar = filled.endswith(".tar.zst")
         self._level = _require_level(level)
         self._allow_incomplete = allow_incomplete
@@ -84,6 +79,8 @@ class TarSnapshotWriter:
         self._work: _Work | None = None
         self._used = False
         self._broken: BaseException | None = None
+        self._busy = threading.Lock()
+        self._ended = False
 
     def __enter__(self) -> Self:
         if self._used:
@@ -95,18 +92,32 @@ class TarSnapshotWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        work, self._work = self._work, None
-        if work is None:
+        self._ended = True
+        if not self._busy.acquire(blocking=False):
+            # Whoever is at work lets go of everything when that part ends.
+            refusal = self._broken = _one_at_a_time("the with block ended")
+            if error is None:
+                raise refusal
             return
-        with work.resources:
-            if error is not None:
+        try:
+            work, self._work = self._work, None
+            if work is None and error is None:
+                raise self._broken or _one_at_a_time("the with block ended")
+            if work is None:
                 return
-            if self._broken is not None:
-                raise RefusedError(
-                    f"nothing was published, as a part of it had failed: {self._broken}",
-                    hint="Let the error leave the with block, or make a new writer and leave that part out.",
-                ) from self._broken
-            self.report = self._publish(work)
+            with work.resources:
+                if error is None:
+                    self.report = self._finished(work)
+        finally:
+            self._busy.release()
+
+    def _finished(self, work: _Work) -> TarReport:
+        if self._broken is not None:
+            raise RefusedError(
+                f"nothing was published, as a part of it had failed: {self._broken}",
+                hint="Let the error leave the with block, or make a new writer and leave that part out.",
+            ) from self._broken
+        return self._publish(work)
 
     def add(
         self, path: str | bytes | os.PathLike[str], *, name: str | bytes | None = None, allow_empty: bool = False
@@ -126,13 +137,13 @@ class TarSnapshotWriter:
                 raise ConfigurationError(
                     "a .zst holds one stream, without names", hint="End the URL in .tar.zst to add files and folders."
                 )
-            real = require_source(path)
+            real, status = require_source(path)
             own = os.path.basename(os.path.abspath(os.fsdecode(path)))
             plain = work.claim(own if name is None else name)
             before = entries.count, len(entries.findings)
-            entries.add_tree(real, plain)
+            entries.add_tree(real, plain, status)
             alone = (entries.count, len(entries.findings)) == (before[0] + 1, before[1])
-            if os.path.isdir(real) and alone and not allow_empty:
+            if stat.S_ISDIR(status.st_mode) and alone and not allow_empty:
                 raise _empty(f"the folder {real!r} is empty", "Is the right disk mounted?")
 
     def write(self, name: str | bytes, stream: Readable | bytes, *, allow_empty: bool = False) -> None:
@@ -142,11 +153,13 @@ class TarSnapshotWriter:
 
         Raises:
             RefusedError: the stream gave nothing, and `allow_empty` was not given (`Code.EMPTY_SOURCE`).
-            StorageError: it could not be read.
+            StorageError: it could not be read, or broke off before its end.
         """
         with self._part() as work:
-            work.claim(name)
-            if not work.store(name, _reader(stream, name)) and not allow_empty:
+            plain = work.claim(name)
+            if isinstance(stream, bytes | bytearray | memoryview):
+                stream = io.BytesIO(stream)
+            if not work.store(plain, reader_of(stream, _shown(plain))) and not allow_empty:
                 raise _empty(f"the stream for {name!r} gave nothing", "Look at what makes it.")
 
     def command(
@@ -161,9 +174,9 @@ class TarSnapshotWriter:
             RefusedError: they wrote nothing, and `allow_empty` was not given (`Code.EMPTY_SOURCE`).
         """
         with self._part() as work:
-            work.claim(name)
+            plain = work.claim(name)
             with start(*commands, deadline=deadline) as running:
-                size = work.store(name, running.output.read)
+                size = work.store(plain, reader_of(running.output, _shown(plain)))
                 running.finish()  # first: why a command failed says more than that it gave nothing
             if not size and not allow_empty:
                 raise _empty(f"the command for {name!r} wrote nothing", "An empty dump is a dump that failed.")
@@ -174,12 +187,26 @@ class TarSnapshotWriter:
             raise ConfigurationError(
                 "the tar writer is not open", hint="Write: with TarSnapshotWriter(…) as writer: writer.add(…)"
             )
+        if not self._busy.acquire(blocking=False):
+            refusal = self._broken = _one_at_a_time("another part was begun")
+            raise refusal
         # Whoever swallows the error of a part still gets nothing without it.
         try:
             yield self._work
         except BaseException as error:
             self._broken = error
             raise
+        finally:
+            self._busy.release()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Do what the end of the block could not do while a part was being written."""
+        if self._ended and self._busy.acquire(blocking=False):
+            work, self._work = self._work, None
+            self._busy.release()
+            if work is not None:
+                work.resources.close()
 
     def _begin(self) -> _Work:
         with ExitStack() as opening:
@@ -271,31 +298,32 @@ class _Work:
         self.taken.take(plain)
         return plain
 
-    def store(self, name: str | bytes, read: Read) -> int:
+    def store(self, name: str, fill: Fill) -> int:
         """Read to the end; the number of bytes."""
+        buffer = memoryview(bytearray(_READ_BYTES))
         if self.entries is None:
             size = 0
-            while data := read(_READ_BYTES):
-                size += self.spool.write(data)
-                self.progress.relative_update(len(data))
+            while count := fill(buffer):
+                size += self.spool.write(buffer[:count])
+                self.progress.relative_update(count)
             return size
         # The head of a tar's entry holds the size, so that the end has to be known first.
-        head = b""
-        while len(head) <= SMALL_BYTES and (data := read(_READ_BYTES)):
-            head += data
+        head = bytearray()
+        while len(head) <= SMALL_BYTES and (count := fill(buffer)):
+            head += buffer[:count]
         now = self.clock.now()
         if len(head) <= SMALL_BYTES:
-            self.entries.add_content(require_name(name), io.BytesIO(head), len(head), now=now)
+            self.entries.add_content(name, io.BytesIO(head), len(head), now=now)
             return len(head)
-        with ExitStack() as keeping, failing(f"keeping the stream for {name!r} until its end is known"):
+        with ExitStack() as keeping, failing(f"keeping the stream for {_shown(name)!r} until its end is known"):
             kept = _closing(keeping, self.place.temporary())
             size = kept.write(head)
             del head
-            while data := read(_READ_BYTES):
-                size += kept.write(data)
+            while count := fill(buffer):
+                size += kept.write(buffer[:count])
             with open(os.dup(kept.fd), "rb", buffering=0) as file:
                 file.seek(0)
-                self.entries.add_content(require_name(name), file, size, now=now)
+                self.entries.add_content(name, file, size, now=now)
         return size
 
 
@@ -310,29 +338,15 @@ def _closing(stack: ExitStack, temporary: Temporary) -> Temporary:
     return temporary
 
 
-def _reader(stream: object, name: str | bytes) -> Read:
-    if isinstance(stream, bytes | bytearray | memoryview):
-        stream = io.BytesIO(stream)
-    read = getattr(stream, "read", None)
-    if read is None or isinstance(stream, io.TextIOBase):
-        raise ConfigurationError(
-            f"the stream for {name!r} gives no bytes: {type(stream).__name__} was given",
-            hint='Give bytes or an open binary file: open(path, "rb"), sys.stdin.buffer.',
-        )
+def _shown(name: str) -> str:
+    return printable(os.fsencode(name))
 
-    def checked(size: int) -> bytes:
-        try:
-            data = read(size)
-        except OSError as error:
-            raise StorageError.from_os(f"the stream for {name!r} could not be read to its end", error) from error
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise ConfigurationError(
-                f"the stream for {name!r} gave {type(data).__name__} where bytes were expected",
-                hint="Open it in binary mode, and blocking: what has no bytes yet must wait for them.",
-            )
-        return bytes(data)
 
-    return checked
+def _one_at_a_time(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{what} while a part was being written: a tar writer takes one part at a time",
+        hint="Nothing will be published. Add everything from one thread, and nothing from within a stream.",
+    )
 
 
 def _empty(what: str, look: str) -> RefusedError:
