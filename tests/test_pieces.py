@@ -47,6 +47,7 @@ def import_without(piece: str, names: set[str]) -> subprocess.CompletedProcess[s
         ("safebackup.artifacts", {"attrs"}),
         ("safebackup.tarring", {"attrs", "zstandard"}),
         ("safebackup.emergency", {"attrs"}),
+        ("safebackup.streaming", set()),
         ("safebackup.commands", {"attrs"}),
         ("safebackup.comparing", {"attrs"}),
         ("safebackup.storage", {"attrs"}),

@@ -121,7 +121,9 @@ def test_a_plain_repository_wants_no_key(home: Home, key: KeyFile) -> None:
         Repository.open(home.url, key=key)
 
 
-@pytest.mark.parametrize("wrong", ["secret", b"secret", 5, ("secret",), object()], ids=lambda wrong: type(wrong).__name__)
+@pytest.mark.parametrize(
+    "wrong", ["secret", b"secret", 5, ("secret",), object()], ids=["str", "bytes", "int", "tuple", "object"]
+)
 def test_what_is_no_key_is_refused(home: Home, wrong: object) -> None:
     with refused(ConfigurationError, Code.BAD_ARGUMENT):
         Repository.open(home.url, key=wrong)  # type: ignore[arg-type]

@@ -33,7 +33,8 @@ _HINTS = {
     "For a new repository: safebackup init URL --new-key-file FILE",
     Code.KEY_FILE_BAD: "A key file is made by --new-key-file FILE, which never overwrites one; a key file goes with "
     "--key-file, a text file whose first line is a passphrase with --passphrase-file.",
-    Code.NO_REPOSITORY: "Check the place, and whether its disk is mounted; was the folder above meant? To make a new repository there: "
+    Code.NO_REPOSITORY: "Check the place, and whether its disk is mounted; was the folder above meant? "
+    "To make a new repository there: "
     "safebackup init {url} {key}",
     Code.REPOSITORY_EXISTS: "Use it, with the key of whoever created it: safebackup snapshots -r {url}; "
     "or make yours at another place.",

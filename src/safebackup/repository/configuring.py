@@ -71,7 +71,8 @@ def read_configurations(store: ReadStore) -> Configurations:
         raise NotFoundError(
             f"there is no repository at {store.url}",
             code=Code.NO_REPOSITORY,
-            hint=f"Check the place, and whether its disk is mounted. To make a new repository there: Repository.create({store.url!r}, key=…)",
+            hint="Check the place, and whether its disk is mounted. "
+            f"To make a new repository there: Repository.create({store.url!r}, key=…)",
         )
     if len(foundings) > 1:
         raise ConflictError(
