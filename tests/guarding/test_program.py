@@ -429,7 +429,6 @@ def test_a_report_in_json_is_the_last_line(tmp_path: Path) -> None:
         (("--daily", "01:00", "--tz", "UTC", "--job", "../x"), "--job"),
         ((*WHEN, "--check"), "starts nothing"),
     ],
-    ids=str,
 )
 def test_a_mistake_is_named_and_nothing_is_run(
     tmp_path: Path,
@@ -451,7 +450,7 @@ def test_a_mistake_is_named_and_nothing_is_run(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("arguments", [WHEN, (*WHEN, "./backup.sh")], ids=str)
+@pytest.mark.parametrize("arguments", [WHEN, (*WHEN, "./backup.sh")], ids=["no script", "no dashes"])
 def test_a_script_must_stand_behind_dashes(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = safebackup("guard", *arguments, folder=tmp_path)
 
