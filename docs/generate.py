@@ -45,6 +45,7 @@ API: dict[str, tuple[str, list[str]]] = {
         ["list_keys", "add_key", "remove_key", "rotate_keys", "KeyList", "KeyInfo"],
     ),
     "Emergency": ("safebackup.emergency", ["ensure_emergency", "script_name", "script_digest", "restore_script"]),
+    "Exports of schedules": ("safebackup.schedule.exporting", ["Export", "Divergence", "How"]),
     "Schedules": (
         "safebackup.schedule",
         [

@@ -78,7 +78,7 @@ def check_guard(
         require_job(found, job, place.where)
     host = this_host_zone() if host_zone is None else zone_of_host(host_zone)
     now = clock.now() // 1_000_000_000
-    return _judge(found, schedule, now, within // _SECOND, host)
+    return _judge(found, schedule, now, timedelta.__floordiv__(within, _SECOND), host)
 
 
 def require_job(state: State, job: str, where: str) -> None:

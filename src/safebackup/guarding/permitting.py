@@ -88,7 +88,7 @@ def guard(
 def _seconds(name: str, value: object, *, least: int) -> int:
     if not isinstance(value, timedelta) or value < least * _SECOND:
         raise ConfigurationError(f"{name} is {value!r}, no duration", hint="Write datetime.timedelta(minutes=30).")
-    return value // _SECOND
+    return timedelta.__floordiv__(value, _SECOND)  # not that of pendulum.Duration, which fails
 
 
 def _reason(override: object) -> str:

@@ -11,7 +11,7 @@ import attrs
 from safebackup.errors import Code, ConfigurationError
 from safebackup.instants import Instant
 from safebackup.schedule import moments
-from safebackup.schedule.civil import bad
+from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.rules import Due, Why
 from safebackup.schedule.turns import FIRST, LAST, turns_of
 from safebackup.schedule.zones import Zone
@@ -85,7 +85,8 @@ class Missed:
             raise bad(f"at_most={at_most!r}", "It is a number from 1 on, and goes with policy='all'.")
         runs = self.runs
         if within is not None:
-            runs = tuple(run for run in runs if run.instant >= self.now - within)
+            oldest = self.now - timedelta(seconds=whole_seconds(within, "within"))
+            runs = tuple(run for run in runs if run.instant >= oldest)
         most = {"latest": 1, "none": 0}.get(policy, at_most)
         return runs if most is None else runs[max(0, len(runs) - most) :]
 
@@ -182,9 +183,9 @@ def missed(schedule: Schedule, last_success: datetime, now: datetime, grace: tim
             code=Code.BAD_TIME,
             hint="A clock was set back, or the two come from machines with different clocks.",
         )
-    if grace < timedelta(0):
+    allowed = whole_seconds(grace, "grace")
+    if allowed < 0:
         raise bad(f"grace={grace!r} is negative", "Say how long a run may take to be seen.")
-    allowed = grace // timedelta(seconds=1)
     overdue: list[Occurrence] = []
     pending: list[Occurrence] = []
     for second in seconds_between(schedule, since + 1, until + 1):

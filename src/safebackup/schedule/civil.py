@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import time
+from datetime import time, timedelta
 from typing import ClassVar, Literal, TypeAlias
 
 import attrs
@@ -26,6 +26,14 @@ _ALL_HOURS = (1 << 24) - 1
 def bad(what: str, hint: str) -> ConfigurationError:
     """The error for an argument of a schedule."""
     return ConfigurationError(what, code=Code.BAD_SCHEDULE, hint=hint)
+
+
+def whole_seconds(length: object, name: str) -> int:
+    """The whole seconds of a length of time."""
+    if not isinstance(length, timedelta):
+        raise bad(f"{name}={length!r} is not a length of time", "Write datetime.timedelta(minutes=30).")
+    # timedelta's own division: that of pendulum.Duration cannot divide by a plain timedelta.
+    return timedelta.__floordiv__(length, timedelta(seconds=1))
 
 
 def read_time(text: object, name: str = "at") -> int:

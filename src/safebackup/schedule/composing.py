@@ -12,7 +12,7 @@ import attrs
 from safebackup.errors import Code, ConfigurationError
 from safebackup.findings import is_text
 from safebackup.schedule import moments, promises
-from safebackup.schedule.civil import bad
+from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.days import ORDINAL, Days, EveryDay, Grid, Listed, MonthDays, Times
 from safebackup.schedule.recurrences import AnyOf, Civil, Recurrence
 from safebackup.schedule.rules import Due, Rule
@@ -196,14 +196,18 @@ class Without:
     def at_or_before(self, instant: int) -> int | None:
         """The last instant up to `instant`."""
         found = self.part.at_or_before(instant)
-        while found is not None and self._leaves_out(found + turns_of(self.zone).offset_at(found)):
-            found = self.part.at_or_before(found - 1)
-        return found
+        while found is not None:
+            wall = found + turns_of(self.zone).offset_at(found)
+            if not self._leaves_out(wall):
+                return found
+            found = self.part.at_or_before(found - self._skip_back(wall, found))
+        return None
 
     def due_at(self, instant: int) -> Due | None:
         """What the rule says, unless it is left out."""
+        due = self.part.due_at(instant)  # first: it may refuse the change of the clocks at which it is asked
         left_out = self._leaves_out(instant + turns_of(self.zone).offset_at(instant))
-        return None if left_out else self.part.due_at(instant)
+        return None if left_out else due
 
     def _leaves_out(self, wall: int) -> bool:
         if self.window is not None and self.window.holds(wall):
@@ -211,12 +215,22 @@ class Without:
         return bool(self.dates) and date.fromordinal(wall // DAY + ORDINAL) in self.dates
 
     def _skip(self, wall: int, instant: int) -> int:
-        """How far to go on from an instant that is left out: past the window, while the clocks stay as they are."""
-        if self.window is None or not self.window.holds(wall):
-            return 1
+        """How far to go on from an instant that is left out: past the window or the day, while the clocks stay."""
         known, index = turns_of(self.zone).at_instant(instant)
-        ahead = self.window.end_after(wall) - wall
-        return ahead if known.offsets[index] is not None and instant + ahead < known.instants[index + 1] else 1
+        if known.offsets[index] is None:
+            return 1
+        is_in_window = self.window is not None and self.window.holds(wall)
+        end = self.window.end_after(wall) if self.window is not None and is_in_window else wall - wall % DAY + DAY
+        return min(end - wall, known.instants[index + 1] - instant)
+
+    def _skip_back(self, wall: int, instant: int) -> int:
+        """How far to go back from an instant that is left out: before the window or the day, while the clocks stay."""
+        known, index = turns_of(self.zone).at_instant(instant)
+        if known.offsets[index] is None:
+            return 1
+        is_in_window = self.window is not None and self.window.holds(wall)
+        start = self.window.start if self.window is not None and is_in_window else 0
+        return min((wall - start) % DAY, instant - known.instants[index]) + 1
 
     def text(self) -> str:
         """The rule and what is left out."""
@@ -343,6 +357,7 @@ def intersection(one: Schedule, other: object) -> Schedule:
 
 def without(schedule: Schedule, window: str | None, dates: Collection[date]) -> Schedule:
     """A schedule but for some hours of the day or some dates."""
+    dates = tuple(dates or ())
     if window is None and not dates:
         raise bad("nothing is to be left out", 'Name hours or dates: without("08:00-18:00"), without(dates=holidays).')
     if not all(map(promises.is_date, dates)):
@@ -359,7 +374,7 @@ def without(schedule: Schedule, window: str | None, dates: Collection[date]) -> 
 
 def spread(schedule: Schedule, up_to: timedelta, key: str) -> Schedule:
     """A schedule with each run later by the same delay."""
-    seconds = up_to // timedelta(seconds=1)
+    seconds = whole_seconds(up_to, "up_to")
     if seconds < 1:
         raise bad(f"up_to={up_to!r} is less than a second", "Say over how long to spread the runs of all hosts.")
     return attrs.evolve(schedule, rule=Spread(schedule.rule, seconds, key))

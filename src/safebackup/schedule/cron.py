@@ -59,6 +59,7 @@ _HOUR = _field("hour", 0, 23)
 _DAY = _field("day of the month", 1, 31, more="; L, LW, 15W")
 _MONTH = _field("month", 1, 12, "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC")
 _WEEKDAY = _field("day of the week", 0, 7, "SUN MON TUE WED THU FRI SAT", more="; 5L, 5#2; 0 and 7 are Sunday")
+_FIELDS = (_SECOND, _MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)
 # The numbers as people write them, looked up instead of checked: parsing is mostly this.
 _NUMBERS = {text: number for number in range(60) for text in (str(number), f"{number:02}")}
 
@@ -112,13 +113,14 @@ def _split(expression: str, seconds: bool) -> list[str]:
     if len(expression) > _LONGEST:
         _refuse(f"a cron expression of {len(expression)} characters", f"Keep it under {_LONGEST}.")
     if not expression.isascii():
-        odd = next(character for character in expression if not character.isascii())
-        _refuse(f"{expression!r} has the character {odd!r}", "Write digits and letters of plain ASCII.")
+        _refuse_odd(expression, seconds)
     text = expression.strip(" \t\r\n")
     if text[:1] == "@":
-        if text == "@reboot" or text.startswith("@every"):
+        if text.lower().startswith(("@reboot", "@every")):
             _refuse(f"{text!r} names no time of the clock", "For elapsed time use Schedule.every(hours=…, start=…).")
         if text.lower() not in _ALIASES:
+            if text.lower().partition(" ")[0] in _ALIASES:
+                _refuse(f"{text!r} has more after its alias", "Leave the command out of the expression.")
             _refuse(f"{text!r} is unknown", f"Known are {', '.join(_ALIASES)}.")
         text = ("0 " if seconds else "") + _ALIASES[text.lower()]
     if not text.isprintable() and not text.replace("\t", " ").isprintable():
@@ -130,10 +132,21 @@ def _split(expression: str, seconds: bool) -> list[str]:
     return parts
 
 
+def _refuse_odd(expression: str, seconds: bool) -> NoReturn:
+    """Refuse what is not ASCII, by the name of its field where the fields can be told."""
+    odd = next(character for character in expression if not character.isascii())
+    parts = expression.split()
+    if len(parts) == (6 if seconds else 5):
+        for part, field in zip(parts, _FIELDS[-len(parts) :], strict=True):
+            if odd in part:
+                raise field.refused(part, f"{odd!r} is not a digit or letter of plain ASCII")
+    _refuse(f"{expression!r} has the character {odd!r}", "Write digits and letters of plain ASCII.")
+
+
 def _refuse_count(expression: str, found: int, wanted: int) -> NoReturn:
     order = "minute, hour, day of the month, month, day of the week"
     hint = f"Write {'second, ' if wanted == 6 else ''}{order}."
-    if expression.startswith(("TZ=", "CRON_TZ=")):
+    if expression.lstrip().startswith(("TZ=", "CRON_TZ=")):
         hint = "Name the zone with tz=, outside of the expression."
     elif found == 6 and wanted == 5:
         hint = (
@@ -167,14 +180,19 @@ def _item(item: str, field: _Field) -> int:
     start = _number(start_text, item, field)
     if not dash:
         if slash:
-            raise field.refused(item, f"a step needs a range; write {start}-{field.high}/{step} or */{step}")
+            meant = str(start) if start + step > field.high else f"{start}-{field.high}/{step}"
+            raise field.refused(item, f"a step needs a range; write {meant} or */{step}")
         return 1 << start
     end = _number(end_text, item, field)
     if end < start:
-        wrapped = f"{start_text}-{field.high if field is not _WEEKDAY else 6},{field.low}-{end_text}"
+        wrapped = f"{start_text}-{field.high},{field.low}-{end_text}"
+        if field is _WEEKDAY or slash:
+            size = field.high - field.low + (field is not _WEEKDAY)
+            around = range(0, (end - start) % size + 1, step)
+            wrapped = ",".join(_ranges(bits(*((start - field.low + each) % size + field.low for each in around))))
         raise field.refused(item, f"the range runs backwards; if it is to wrap around, write {wrapped}")
     if field is _WEEKDAY and (start, end) == (0, 7):
-        raise field.refused(item, "it counts Sunday twice; write * for every day")
+        raise field.refused(item, "it counts Sunday twice; write 0-6, or * for every day")
     return _bits_of(start, end, step)
 
 
@@ -195,7 +213,12 @@ def _number(text: str, item: str, field: _Field) -> int:
     if "~" in text:
         raise field.refused(item, "~ picks at random; name the time, or give the schedule a jitter")
     if text.isdigit():
-        raise field.refused(item, f"{text} is not from {field.low} to {field.high}")
+        why = (
+            f"{text} has more digits than two"
+            if int(text) <= field.high
+            else f"{text} is not from {field.low} to {field.high}"
+        )
+        raise field.refused(item, why)
     special = re.fullmatch(r"\w*(L|W)|\w+#\w+|H|R", text)
     why = "has no meaning here" if special else "is not a number" + (" or a name" if field.names else "")
     raise field.refused(item, f"{text!r} {why}")
@@ -275,7 +298,7 @@ def _days(day_text: str, months: int, weekday_text: str, expression: str) -> Day
 
 def _canonical(parts: list[str]) -> str:
     """The same text for the same meaning: what starts with `*` keeps its star, which decides how days combine."""
-    fields = (_SECOND, _MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)[-len(parts) :]
+    fields = _FIELDS[-len(parts) :]
     return " ".join([_canonical_field(text, field) for text, field in zip(parts, fields, strict=True)])
 
 

@@ -12,7 +12,7 @@ import attrs
 from safebackup.errors import Code, ConfigurationError
 from safebackup.schedule import asking, moments
 from safebackup.schedule.asking import Occurrence
-from safebackup.schedule.civil import bad
+from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.turns import DAY, FIRST, LAST, turns_of
 from safebackup.schedule.zones import places, zone
 
@@ -56,12 +56,12 @@ def classify(
     schedule: Schedule, actual: datetime, grace: timedelta, *, earlier: Collection[datetime] = ()
 ) -> Judgement:
     """Judge a start."""
-    if grace < timedelta(0):
+    allowed = whole_seconds(grace, "grace")
+    if allowed < 0:
         raise bad(f"grace={grace!r} is negative", "Say how late a run may start and still be on time.")
     started = moments.floor(actual, "actual", schedule.zone)
     if not FIRST <= started <= LAST:
         raise ConfigurationError(f"actual={actual} lies outside the years 2 to 9998", code=Code.BAD_TIME)
-    allowed = grace // timedelta(seconds=1)
     before = schedule.rule.at_or_before(started)
     after = schedule.rule.at_or_after(started + 1)
     offset = turns_of(schedule.zone).offset_at(started)
@@ -69,18 +69,18 @@ def classify(
         return _shifted(schedule, started, allowed) or _judged(
             schedule, Verdict.OUT_OF_WINDOW, _nearer(before, after, started), started
         )
+    starts = [moments.floor(other, "earlier", schedule.zone) for other in earlier]
+    is_taken = before is not None and any(before <= other < started for other in starts)
     if before is not None and started - before <= allowed:
-        starts = [moments.floor(other, "earlier", schedule.zone) for other in earlier]
-        taken = any(before <= other < started for other in starts)
-        return _judged(schedule, Verdict.DOUBLE if taken else Verdict.ON_TIME, before, started)
+        return _judged(schedule, Verdict.DOUBLE if is_taken else Verdict.ON_TIME, before, started)
     if (shifted := _shifted(schedule, started, allowed)) is not None:
         return shifted
     if after is not None and after - started <= allowed:
         return _judged(schedule, Verdict.EARLY, after, started)
     nearer = _nearer(before, after, started)
-    return _judged(
-        schedule, Verdict.LATE if nearer is not None and nearer == before else Verdict.OUT_OF_WINDOW, nearer, started
-    )
+    if nearer is None or nearer != before:
+        return _judged(schedule, Verdict.OUT_OF_WINDOW, nearer, started)
+    return _judged(schedule, Verdict.DOUBLE if is_taken else Verdict.LATE, nearer, started)
 
 
 def _nearer(before: int | None, after: int | None, started: int) -> int | None:
@@ -107,7 +107,9 @@ def _judged(
 
 def _shifted(schedule: Schedule, started: int, allowed: int) -> Judgement | None:
     """A start at which the clocks of some other zone showed the scheduled time."""
-    candidates = asking.seconds_between(schedule, started - DAY - 2 * 3600, started + DAY + 2 * 3600)
+    # Only the run before and the run after: with many runs a day, some clock shows the time of a farther one always.
+    around = (schedule.rule.at_or_before(started), schedule.rule.at_or_after(started + 1))
+    candidates = [due for due in around if due is not None and abs(due - started) <= DAY + 2 * 3600]
     by_offset: dict[int, int] = {}
     own = turns_of(schedule.zone).offset_at(started)
     for due in candidates:

@@ -12,7 +12,7 @@ import attrs
 from safebackup.errors import Code, ConfigurationError
 from safebackup.findings import Finding, Severity
 from safebackup.schedule import asking, moments, wording
-from safebackup.schedule.civil import bad
+from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.diffing import difference_words, differences, zone_data_finding
 from safebackup.schedule.linting_turns import lint_turns
 from safebackup.schedule.linting_words import READERS, Reader, lint_words
@@ -43,6 +43,8 @@ def lint(
         raise bad(f"years={years!r} is not a number from 1 to 100", "Say over how many years to look.")
     if target is not None and target not in READERS:
         raise bad(f"target={target!r} is not one of {', '.join(map(repr, READERS))}", "Say what is to read the words.")
+    rpo = None if rpo is None else timedelta(seconds=whole_seconds(rpo, "rpo"))
+    duration = None if duration is None else timedelta(seconds=whole_seconds(duration, "duration"))
     begin = moments.ceiling(start, "start", schedule.zone)
     end = min(begin + years * _YEAR, LAST)
     never = _never(schedule, begin)

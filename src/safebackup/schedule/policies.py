@@ -78,7 +78,7 @@ def chosen_policy(
                 code=Code.BAD_SCHEDULE,
                 hint="Give one or the other.",
             )
-        if like not in PRESETS:
+        if like not in list(PRESETS):  # of a list, it may be unhashable
             raise _unknown("like", like, list(PRESETS))
         return PRESETS[like] or default
     return Policy(

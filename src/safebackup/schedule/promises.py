@@ -47,7 +47,9 @@ def is_date(value: object) -> bool:
 def _keep_free(rule: Rule, zone: Zone, window: Window, begin: int, end: int) -> None:
     table = turns_of(zone)
     found = rule.at_or_after(begin)
-    while found is not None and found < end:
+    few = 3  # what is due less than once in ten years is looked at all the same
+    while found is not None and (found < end or few > 0):
+        few -= 1
         wall = found + table.offset_at(found)
         if window.holds(wall):
             raise ConfigurationError(
@@ -63,4 +65,4 @@ def _free_for(wall: int, instant: int, window: Window, table: TurnTable) -> int:
     """How many seconds lie before the next window, while no change of the clocks can bring it nearer."""
     known, index = table.at_instant(instant)
     ahead = (window.start - wall) % DAY
-    return ahead if known.offsets[index] is not None and instant + ahead < known.instants[index + 1] else 0
+    return min(ahead, known.instants[index + 1] - instant) if known.offsets[index] is not None else 0

@@ -275,9 +275,10 @@ class Schedule:
             ) from error
         if not step:
             raise civil.bad("the interval is empty", "Write hours=6, for example.")
+        begin = moments.floor(start, "start", named)
         if start.microsecond:
             raise civil.bad(f"start={start.isoformat()} has parts of a second", "Start at a whole second.")
-        rule = Elapsed(step.days * 86_400 + step.seconds, moments.floor(start, "start", named), turns_of(named))
+        rule = Elapsed(step.days * 86_400 + step.seconds, begin, turns_of(named))
         return cls(rule, named, _windows(forbid), checked_from)
 
     @classmethod
@@ -492,8 +493,8 @@ class Schedule:
 
 
 def _windows(forbid: str | Iterable[str]) -> tuple[Window, ...]:
-    texts = [forbid] if isinstance(forbid, str) else list(forbid)
-    return tuple(read_window(text, "forbid") for text in texts)
+    texts = [forbid] if isinstance(forbid, str) or not isinstance(forbid, Iterable) else forbid
+    return tuple(dict.fromkeys(read_window(text, "forbid") for text in texts))
 
 
 def require_schedule(value: object, name: str) -> Schedule:

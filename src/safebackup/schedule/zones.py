@@ -6,7 +6,8 @@ import difflib
 import hashlib
 import io
 import re
-from datetime import timezone, tzinfo
+import struct
+from datetime import timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
@@ -41,6 +42,8 @@ _COMMON = (
     "America/Los_Angeles",
     "America/Sao_Paulo",
     "America/Mexico_City",
+    "America/Halifax",
+    "America/Anchorage",
     "Asia/Kolkata",
     "Asia/Shanghai",
     "Asia/Tokyo",
@@ -49,6 +52,8 @@ _COMMON = (
     "Asia/Karachi",
     "Australia/Sydney",
     "Pacific/Auckland",
+    "Pacific/Honolulu",
+    "Europe/Lisbon",
 )
 _OFFSET = re.compile(r"(?:UTC|GMT|Z)?\s*[+-]\d{1,2}(?::?\d{2}){0,2}", re.IGNORECASE)
 _POSIX = re.compile(r"(?:[A-Za-z]{3,}|<[^>]*>)[+-]?\d.*")
@@ -110,7 +115,16 @@ def zone_from_data(key: str, data: bytes, *, source: str, release: str = "") -> 
     """
     try:
         _tzinfo(key, data)
-    except (ValueError, IndexError, EOFError, OSError, ArithmeticError, MemoryError) as error:
+    except (
+        ValueError,
+        IndexError,
+        EOFError,
+        OSError,
+        ArithmeticError,
+        MemoryError,
+        AssertionError,
+        struct.error,
+    ) as error:
         raise ConfigurationError(f"what stands for the zone {key} is no zone file", code=Code.BAD_ZONE) from error
     return Zone(key, data, source, release)
 
@@ -134,7 +148,11 @@ def _key_of(tz: object) -> str:
     if tz is None:
         raise _refused("tz=None would mean the zone of whichever machine runs this")
     if isinstance(tz, timezone | FixedTimezone):
-        raise _refused(f"{tz} is a fixed offset, not a zone", 'For UTC write tz="UTC".')
+        offset = tz.utcoffset(None) or timedelta(0)
+        raise _refused(
+            f"{tz} is a fixed offset, not a zone: it does not say when the clocks change",
+            "Write the IANA name of the place whose clock counts" + _at_offset(offset // timedelta(seconds=1)),
+        )
     raise _refused(f"{tz!r} is not a zone")
 
 
@@ -207,11 +225,13 @@ def _unknown(key: str) -> ConfigurationError:
             f"{key!r} is an abbreviation, not a zone: {_listed(printing)} print it", f"Did you mean tz={printing[0]!r}?"
         )
     same = [name for name in names if name.casefold() == key.casefold()]
+    if key in same:
+        return _refused(f"{key!r} is an abbreviation, not a zone: no place is named so")
     if same:
         return _refused(f"there is no zone {key!r}: names are written exactly", f"Write tz={same[0]!r}.")
     if _POSIX.fullmatch(key):
         return _refused(f"{key!r} is a POSIX TZ string, not a zone: it carries rules of its own")
-    close = difflib.get_close_matches(key.replace(" ", "_"), names, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(key.replace(" ", "_"), ("UTC", *places()), n=3, cutoff=0.6)
     tails = [
         name for name in places() if name.rpartition("/")[2].casefold() == key.strip().replace(" ", "_").casefold()
     ]
