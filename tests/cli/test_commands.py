@@ -310,7 +310,7 @@ def test_parts_are_restored_and_a_rehearsal_writes_nothing(
     assert call("restore", "latest", "--to", "out", "--path", "sub", "-r", repository).status == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sub"]
     (tmp_path / "out" / "sub" / "note.txt").write_text("mine")
-    assert call("restore", "latest", "--to", "out", "--overwrite", "keep", "-r", repository).status == 0
+    assert call("restore", "latest", "--to", "out", "--overwrite", "keep", "-r", repository).status == 3
     assert (tmp_path / "out" / "sub" / "note.txt").read_text() == "mine"
     assert call("restore", "latest", "--to", "out", "--overwrite", "replace", "-r", repository).status == 0
     assert (tmp_path / "out" / "sub" / "note.txt").read_text() == "hello\n"

@@ -375,7 +375,7 @@ def test_an_abbreviation_for_a_zone_is_answered_with_what_to_type(call: Call) ->
         (("--cron", "30 1 * * *"), "--cron does not say whose clock is meant"),
         (("--cron", "30 1 * * *", "--daily", "01:30", "--tz", "UTC"), "--cron and --daily exclude each other"),
         (("--cron", "30 1 * * * *", "--tz", "UTC"), "Write five fields"),
-        (("--cron", "59/15 * * * *", "--tz", "UTC"), "write 59-59/15 or */15"),
+        (("--cron", "59/15 * * * *", "--tz", "UTC"), "write 59 or */15"),
         (("--daily", "1:30", "--tz", "UTC"), "from 00:00 to 23:59"),
         (("--daily", "09:00", "--tz", "UTC", "--forbid", "08:00-18:00"), "correct --forbid."),
         (("--daily", "02:30", "--tz", "Europe/Berlin", "--in-gap", "refuse"), "--in-gap after"),

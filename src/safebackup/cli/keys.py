@@ -12,7 +12,7 @@ from safebackup.cli.opening import ask_passphrase, can_ask, open_with_key
 from safebackup.cli.options import Where, command
 from safebackup.cli.output import Result, one_line, table
 from safebackup.cli.running import Screen
-from safebackup.errors import Code, ConfigurationError, SafeBackupError, StorageError
+from safebackup.errors import Code, ConfigurationError, IntegrityError, SafeBackupError, StorageError
 
 if TYPE_CHECKING:
     from safebackup.repository import KeyFile, Passphrase, Repository
@@ -86,7 +86,8 @@ def add(
         info = add_key(repository, key=key, new=new, label=label)
     except SafeBackupError as error:
         # Unless it is certain that nothing was sealed with a key that was made just now, it stays.
-        if new_key_file is not None and not isinstance(error, StorageError) and error.code is not Code.KEYS_CHANGED:
+        is_doubtful = isinstance(error, StorageError | IntegrityError) or error.code is Code.KEYS_CHANGED
+        if new_key_file is not None and not is_doubtful:
             os.unlink(new_key_file)
         raise
     return Result(outcome="added", report={"key": info}, summary=f"added the {_METHODS[info.method]} {info.id[:12]}")
