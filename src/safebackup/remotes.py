@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -17,7 +18,18 @@ from safebackup.errors import Code, ConfigurationError, NotFoundError, SafeBacku
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
-_SECRET_NAME = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+_WEBDAV = {"webdav": "http", "dav": "http", "webdavs": "https", "davs": "https"}
+_SECRET_NAME = re.compile(
+    r"pass|secret|token|key|credential|authorization|^auth$|cookie|connection_string", re.IGNORECASE
+)
+_SECRET_FIELD = re.compile(r"\b(?:AccountKey|sig)=([^;&]+)")  # in what Azure takes as one string
+_NO_SECRETS = ("anon", "browser", "cache", "cloud", "google_default")  # with which gcsfs names where a token comes from
+_PASSWORD = re.compile(r"://[^/@:]*:([^/]+)@")
+# Also where a / in the password was not written as %2F; but host:22/folder/a@b has none.
+_USER_AND_PASSWORD = re.compile(r"\A[^/@:]*:(?:[^/]*@|(?!\d*/).*@)", re.DOTALL)
+_USER = re.compile(r"\A[^/]*@")
+# Here a name alone stands before an @, a user's or, with Azure, a container's; elsewhere it may be a token.
+_NAMED = (*_WEBDAV, "sftp", "ssh", "ftp", "smb", "abfs", "abfss")
 _SECRET_PART = re.compile(r"(?<=//)[^/\s]*@|[?#]\S*")
 _LINE_MAX = 200
 
@@ -45,9 +57,52 @@ def local_path(path_or_url: str, storage_options: Mapping[str, object] | None) -
     return match[2]
 
 
+def is_remote(text: str) -> bool:
+    """Whether a text is a URL of anything but a local path."""
+    match = _SCHEME.fullmatch(text)
+    return match is not None and match[1].lower() not in _LOCAL
+
+
 def shown(url: str) -> str:
-    """A URL without what may be a secret: a user with a password, and what follows a `?` or `#`."""
-    return _SECRET_PART.sub(lambda found: "***@" if found[0].endswith("@") else "", url)
+    """A URL, or a text with some, without what may be secret: a user with a password, what follows a `?` or `#`."""
+    match = _SCHEME.fullmatch(url)
+    if match is None or "://" in match[2]:
+        return _SECRET_PART.sub(lambda found: "***@" if found[0].endswith("@") else "", url)
+    scheme, rest = match.groups()
+    hidden = _USER_AND_PASSWORD.sub("***@", rest)
+    if scheme.lower() not in _NAMED:
+        hidden = _USER.sub("***@", hidden)
+    return f"{scheme}://{re.split('[?#]', hidden)[0]}"
+
+
+def secrets_of(url: str, options: Mapping[str, object]) -> tuple[str, ...]:
+    """What must never be shown: values of options that are named like secrets, also within others, and a password."""
+    found: list[str] = _PASSWORD.findall(url)
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found += secrets_of("", {str(inner): each for inner, each in value.items()})
+        elif name == "auth" and isinstance(value, list | tuple):
+            found += [str(each) for each in value[1:]]  # the first is the user
+        elif _SECRET_NAME.search(name) and value and value not in _NO_SECRETS:
+            found += [str(value), *_SECRET_FIELD.findall(str(value))]
+        elif isinstance(value, str):
+            found += _PASSWORD.findall(value)
+    return tuple(dict.fromkeys(each for one in found for each in (one, unquote(one)) if each))
+
+
+def open_files(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
+    """A file system of fsspec's, not shared and without remembered listings, and the path in it that a URL names.
+
+    For WebDAV, fsspec takes the server as an option; here `webdavs://host/path`, or `davs://`, means what a browser
+    finds at `https://host/path`, and `webdav://` or `dav://` the same without TLS. With the option `base_url`, all of
+    the URL is the path, as in fsspec.
+
+    Raises:
+        ConfigurationError: the URL or the options make no sense, or a package for them is not installed.
+    """
+    files, path = _open(*_with_server(url, dict(options)), shown(url))
+    files.dircache.use_listings_cache = False
+    return files, path
 
 
 def bad_url(what: str, *, hint: str = "Check its spelling, and the storage options.") -> ConfigurationError:
@@ -73,13 +128,11 @@ class Remote:
             StorageError: the server could not be reached.
         """
         options = dict(storage_options or {})
-        secrets = [str(value) for name, value in options.items() if _SECRET_NAME.search(name) and value]
-        secrets += re.findall(r"://[^/@:]*:([^/@]+)@", url)
+        secrets = secrets_of(url, options)
         where = shown(url)
-        with _failing(f"opening {where}", tuple(secrets), hint=""):
-            files, path = _open(url, where, options)
-        files.dircache.use_listings_cache = False
-        return cls(where, files, path, tuple(secrets))
+        with _failing(f"opening {where}", secrets, hint=""):
+            files, path = open_files(url, options)
+        return cls(where, files, path, secrets)
 
     @contextmanager
     def failing(
@@ -95,7 +148,35 @@ class Remote:
             yield
 
 
-def _open(url: str, where: str, options: dict[str, object]) -> tuple[Any, str]:
+def is_webdav(scheme: str) -> bool:
+    """Whether webdav4 serves URLs of this scheme."""
+    return scheme.lower() in _WEBDAV
+
+
+def _with_server(url: str, options: dict[str, object]) -> tuple[str, dict[str, object]]:
+    scheme, _, rest = url.partition("://")
+    if not is_webdav(scheme):
+        return url, options
+    auth = options.get("auth")
+    if isinstance(auth, list):  # as a file of settings has it
+        options["auth"] = tuple(auth)
+    if "base_url" in options:
+        return f"webdav://{rest}", options
+    place, _, path = rest.partition("/")
+    try:
+        server = urlsplit(f"//{place}")
+        port = f":{server.port}" if server.port is not None else ""
+    except ValueError as error:
+        raise bad_url(f"{shown(url)} has no host and port that make sense") from error
+    if not server.hostname:
+        raise bad_url(f"{shown(url)} names no host")
+    host = f"[{server.hostname}]" if ":" in server.hostname else server.hostname
+    if server.username is not None:
+        options.setdefault("auth", (unquote(server.username), unquote(server.password or "")))
+    return f"webdav://{path}", {"base_url": f"{_WEBDAV[scheme.lower()]}://{host}{port}", **options}
+
+
+def _open(url: str, options: dict[str, object], where: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
     from fsspec.registry import known_implementations
 

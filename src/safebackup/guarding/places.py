@@ -20,9 +20,9 @@ from safebackup.errors import Code, ConfigurationError, SafeBackupError, Storage
 from safebackup.events import logger
 from safebackup.findings import AT_HOME, printable, starts_at_home
 from safebackup.guarding.states import SIZE_MAX, damaged
+from safebackup.remotes import open_files, secrets_of, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_SECRETS = re.compile(r"(?<=//)[^/@\s]*(?=@)|\?\S*")
 _WAIT_SECONDS = 60.0  # so long a start waits for others that decide at this moment; each takes well below a second
 _MARKER_SECONDS = 300  # what is older was left behind by a start that died
 _clock = SystemClock()
@@ -231,7 +231,7 @@ class RemotePlace:
     locks = False
 
     def __init__(self, url: str, storage_options: dict[str, Any]) -> None:
-        self.where = _SECRETS.sub("…", url)
+        self.where = shown(url)
         self._url = url
         self._options = storage_options
         self._files: Any = None
@@ -356,22 +356,9 @@ class RemotePlace:
     def _connect(self) -> None:
         if self._files is not None:
             return
-        try:
-            from fsspec.core import url_to_fs
-
-            # Instances that are shared, and listings that are remembered, answer with what was true some time ago.
-            files, path = url_to_fs(self._url, skip_instance_cache=True, **self._options)
-        except ImportError as error:
-            raise ConfigurationError(
-                f"{self.where} needs a package that is not installed: {error}",
-                code=Code.BAD_URL,
-                hint="Install it into the environment that runs this.",
-            ) from error
-        except (ValueError, TypeError) as error:
-            raise _bad(f"{self.where} cannot be used: {_SECRETS.sub('…', str(error))}") from error
+        files, path = open_files(self._url, self._options)
         if not path.strip("/"):
             raise _bad(f"{self.where} names no object")
-        files.dircache.use_listings_cache = False
         self._files, self._path = files, path.rstrip("/")
 
     @contextmanager
@@ -381,10 +368,9 @@ class RemotePlace:
         except SafeBackupError:
             raise
         except Exception as error:  # each of these libraries has errors of its own
-            said = _SECRETS.sub("…", (str(error).splitlines() or [""])[0][:200])
-            for name, value in self._options.items():
-                if isinstance(value, str) and re.search(r"pass|secret|token|key|credential", name, re.IGNORECASE):
-                    said = said.replace(value, "…")
+            said = shown((str(error).splitlines() or [""])[0][:200])
+            for secret in secrets_of(self._url, self._options):
+                said = said.replace(secret, "***")
             raise StorageError(
                 f"{what} the state {self.where}: {type(error).__name__}: {said}",
                 code=Code.STORE_DENIED if isinstance(error, PermissionError) else Code.STORE_FAILED,

@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import ClassVar, TypeAlias
 
-from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, StorageError
-from safebackup.storage.names import require_object_name, require_prefix, require_range
+from safebackup.errors import Code, ConflictError, NotFoundError, StorageError
+from safebackup.storage.names import is_object_name, require_object_name, require_prefix, require_range
 from safebackup.storage.store import ObjectInfo
 
 Publish: TypeAlias = Callable[[str, str, memoryview], None]
@@ -72,6 +72,11 @@ class LocalStore:
         """`file:///path`, with the path as it is: nothing is escaped."""
         return f"file://{self.root}"
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether a race for a name has one winner: no more once this file system was seen to have no hard links."""
+        return self._way < len(self.ways) - 1
+
     def create_root(self) -> None:
         """Make the folder, and those that lead to it, unless it is there."""
         with _failing(f"creating {self.root}"):
@@ -111,7 +116,7 @@ class LocalStore:
             found: list[ObjectInfo] = []
             while pending:
                 name, entry = pending.pop()
-                if not _is_object_name(name):
+                if not is_object_name(name):
                     continue
                 if entry.is_dir():
                     pending += _entries(self.root, f"{name}/")
@@ -358,14 +363,6 @@ def _measured(name: str, entry: os.DirEntry[str]) -> list[ObjectInfo]:
             raise
         return []
     return [ObjectInfo(name, found.st_size)] if stat.S_ISREG(found.st_mode) else []
-
-
-def _is_object_name(name: str) -> bool:
-    try:
-        require_object_name(name)
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _sync_folder(folder: str) -> None:

@@ -42,6 +42,15 @@ def require_object_name(name: str) -> str:
     return name
 
 
+def is_object_name(name: str) -> bool:
+    """Whether an object may have this name; what else lies in a store is not ours."""
+    try:
+        require_object_name(name)
+    except ConfigurationError:
+        return False
+    return True
+
+
 def require_prefix(prefix: str) -> str:
     """`prefix`, if it is a folder with its `/`, or empty for everything.
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from safebackup.errors import Code, ConfigurationError
 from safebackup.storage.local import LocalStore
 from safebackup.storage.memory import MemoryStore
+from safebackup.storage.remote.limits import Limits
+from safebackup.storage.remote.reaching import remote_store
 from safebackup.storage.store import DeleteStore
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -23,19 +25,29 @@ def open_store(
     *,
     create: bool = False,
     storage_options: Mapping[str, object] | None = None,
+    limits: Limits | None = None,
+    allow_unproven: bool = False,
 ) -> DeleteStore:
-    """The store at a path, `file:///path`, `local:///path` or `memory://name`.
+    """The store at a path, `file:///path`, `memory://name`, or any URL that fsspec knows: `s3://bucket/folder`.
 
+    `storage_options` go to fsspec's class; `limits` say how long a network may take. A kind of store that is not proven
+    is refused, unless `allow_unproven`: then all that is written is read back.
     A relative path is resolved against the current directory once, here; `~` and `%20` are not expanded.
     Opening touches nothing: that the place is missing shows at the first operation, as a `StorageError`.
-    With `create` the root is made, durably, with the folders that lead to it, unless it is there.
+    With `create` the root is made, durably, with the folders that lead to it, unless it is there; a bucket never is.
 
     Raises:
         ConfigurationError: this is not a place that a repository can live in (`Code.BAD_URL`).
         StorageError: the root could not be made.
     """
     text = _as_text(url_or_path)
+    _require_options(storage_options)
     match = _SCHEME.fullmatch(text)
+    if match is not None and match[1].lower() not in (*_LOCAL, "memory"):
+        remote = remote_store(text, storage_options, limits=limits, allow_unproven=allow_unproven)
+        if create:
+            remote.create_root()
+        return remote
     store = _at_path(text) if match is None else _at_url(match[1].lower(), match[2])
     if storage_options:
         raise ConfigurationError(
@@ -59,17 +71,24 @@ def _as_text(url_or_path: object) -> str:
     return text
 
 
+def _require_options(storage_options: object) -> None:
+    if storage_options is not None and not (
+        isinstance(storage_options, Mapping) and all(isinstance(name, str) for name in storage_options)
+    ):
+        raise ConfigurationError(
+            f"storage options are given by their names, and {type(storage_options).__name__} was given",
+            hint='Write a dictionary, such as storage_options={"profile": "backup"}.',
+        )
+
+
 def _at_url(scheme: str, rest: str) -> LocalStore | MemoryStore:
     if scheme in _LOCAL:
         if not rest.startswith("/"):
             raise _bad_url(f"{scheme}://{_shown(rest)} has no absolute path: three slashes are needed")
         return LocalStore(rest)
-    if scheme == "memory":
-        if not _MEMORY.fullmatch(rest):
-            raise _bad_url(f"memory://{_shown(rest)} has no plain name, such as memory://trial")
-        return MemoryStore(rest)
-    # The rest of the URL may hold a password: it is not repeated.
-    raise _bad_url(f"{scheme}:// cannot hold a repository: this release writes to local folders and to memory only")
+    if not _MEMORY.fullmatch(rest):
+        raise _bad_url(f"memory://{_shown(rest)} has no plain name, such as memory://trial")
+    return MemoryStore(rest)
 
 
 def _at_path(text: str) -> LocalStore:

@@ -10,6 +10,8 @@ S4  `get` returns exactly the bytes asked for, or raises.
 S5  "Not found" and "cannot reach" are never the same answer.
 S6  Names are those of `storage.names`.
 S7  No partial object is ever visible.
+S8  Nothing hangs: each operation ends within its limits.
+S9  Threads share a store; processes, forked or not, see the same objects.
 """
 
 from __future__ import annotations
