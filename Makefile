@@ -24,6 +24,7 @@ OTHER_PYTHONS ?= python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/vers
 PORTABLE_TESTS = $(shell grep -rl --include='test_*.py' 'mark.portable' tests)
 
 RUN := .venv/bin/python -m
+EXTRAS := azure,gcs,s3,sftp,smb,testing,webdav
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test long prepare system check portable clean
@@ -35,11 +36,11 @@ demo: .venv/package-ready
 test: prepare
 	@$(RUN) pytest -n auto
 
-long: .venv/tests-ready
+long: .venv/tests-ready .venv/azurite/ready
 	@SAFEBACKUP_LONG=1 $(RUN) pytest -o faulthandler_timeout=0
 
 # All that comes before the suite.
-prepare: system check portable
+prepare: system check portable .venv/azurite/ready
 
 system:
 	@.ci/system-packages
@@ -77,8 +78,12 @@ portable: .venv/tests-ready
 	@touch $@
 
 .venv/tests-ready: .venv/package-ready
-	$(RUN) pip install -q -e . --group test
+	$(RUN) pip install -q --no-compile -e '.[$(EXTRAS)]' --group test
 	@touch $@
+
+# Not made where it could not be installed: that is tried again next time, and stops nothing but in CI.
+.venv/azurite/ready: .ci/azurite | .venv/tests-ready
+	@.ci/azurite .venv/bin/python .venv/azurite
 
 clean:
 	rm -rf .venv .venv-* build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,7 @@
 """The store contract as tests: one class that every store's own tests inherit.
 
-A subclass gives `store`, a new and empty store, and `unreachable`, one whose root is not there.
+A subclass gives `store`, a new and empty store, and `unreachable`, one whose root is not there. Where the URL
+alone does not open it again, because it needs storage options, it gives `reopened` too.
 """
 
 from __future__ import annotations
@@ -56,21 +57,30 @@ class StoreContract:
         raise NotImplementedError
 
     @pytest.fixture
+    def reopened(self, store: DeleteStore) -> Callable[[], DeleteStore]:
+        """Another handle on the same place, independent of `store`, each time it is called."""
+        return lambda: open_store(store.url)
+
+    @pytest.fixture
     def unreachable(self) -> DeleteStore:
         raise NotImplementedError
 
     # S1: durable when it returns (that it survives a power cut is shown per store)
 
-    def test_s1_what_was_stored_is_there_for_everyone_else(self, store: DeleteStore) -> None:
+    def test_s1_what_was_stored_is_there_for_everyone_else(
+        self, store: DeleteStore, reopened: Callable[[], DeleteStore]
+    ) -> None:
         store.put_new("packs/ab/one", HOSTILE)
 
-        assert open_store(store.url).get("packs/ab/one") == HOSTILE
+        assert reopened().get("packs/ab/one") == HOSTILE
 
-    def test_s1_storing_the_same_again_succeeds_whoever_stored_it(self, store: DeleteStore) -> None:
+    def test_s1_storing_the_same_again_succeeds_whoever_stored_it(
+        self, store: DeleteStore, reopened: Callable[[], DeleteStore]
+    ) -> None:
         store.put_new("packs/one", HOSTILE)
 
         store.put_new("packs/one", HOSTILE)
-        open_store(store.url).put_new("packs/one", HOSTILE)
+        reopened().put_new("packs/one", HOSTILE)
 
         assert store.list("") == [ObjectInfo("packs/one", len(HOSTILE))]
 
@@ -104,12 +114,14 @@ class StoreContract:
 
         assert store.get("packs/one") == there
 
-    def test_s2_of_threads_that_race_for_a_name_exactly_one_wins(self, store: DeleteStore) -> None:
+    def test_s2_of_threads_that_race_for_a_name_exactly_one_wins(
+        self, store: DeleteStore, reopened: Callable[[], DeleteStore]
+    ) -> None:
         racers = 6
         start = threading.Barrier(racers)
 
         def race(racer: int) -> list[str]:
-            handle = open_store(store.url) if racer % 2 else store
+            handle = reopened() if racer % 2 else store
             outcomes = []
             for number in range(15):
                 start.wait(timeout=30)
@@ -164,8 +176,10 @@ class StoreContract:
         assert store.list("snapshots/") == []
         assert store.list("packs/one/") == []
 
-    def test_s3_a_list_is_fresh_after_somebody_else_changed_the_store(self, store: DeleteStore) -> None:
-        other = open_store(store.url)
+    def test_s3_a_list_is_fresh_after_somebody_else_changed_the_store(
+        self, store: DeleteStore, reopened: Callable[[], DeleteStore]
+    ) -> None:
+        other = reopened()
         assert store.list("packs/") == []
 
         other.put_new("packs/one", b"1")

@@ -89,7 +89,9 @@ class TestRenamedStore(TestLocalStore):
     kind = RenamedStore
 
     @pytest.mark.skip(reason="without hard links a race for one name cannot be decided; the module says so")
-    def test_s2_of_threads_that_race_for_a_name_exactly_one_wins(self, store: DeleteStore) -> None: ...
+    def test_s2_of_threads_that_race_for_a_name_exactly_one_wins(
+        self, store: DeleteStore, reopened: Callable[[], DeleteStore]
+    ) -> None: ...
 
 
 # Files and folders
