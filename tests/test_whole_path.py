@@ -16,7 +16,7 @@ from safebackup.repository import Standing
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import open_store
-from tests.faults import RecordingStore
+from safebackup.testing import RecordingStore
 
 
 @pytest.fixture

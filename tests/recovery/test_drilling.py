@@ -28,8 +28,8 @@ from safebackup.recovery.drilling import drill
 from safebackup.repository.history import DRILL
 from safebackup.repository.standings import Standing
 from safebackup.storage import LocalStore
+from safebackup.testing import FaultyStore
 from tests.attack.world import LONG, make_source
-from tests.faults import FaultyStore
 from tests.properties.test_round_trip import TREES, Node, make, stage
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

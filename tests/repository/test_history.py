@@ -16,7 +16,8 @@ from safebackup.format.records import CatalogueBody, DeathBody, JournalBody, Sna
 from safebackup.format.sealing import Keyring
 from safebackup.repository.history import BACKUP, History, read_history
 from safebackup.storage import MemoryStore
-from tests.faults import FaultyStore, RecordingStore, tampered
+from safebackup.testing import FaultyStore, RecordingStore
+from tests.faults import tampered
 
 _numbers = itertools.count()
 PLAIN = Identity(bytes(16), Keyring(identity=bytes(32), chunker_seed=0, classes={}))

@@ -18,7 +18,8 @@ from safebackup.format.records import DoomBody
 from safebackup.format.sealing import Keyring
 from safebackup.repository.indexing import ChunkIndex
 from safebackup.storage import MemoryStore
-from tests.faults import RecordingStore, tampered
+from safebackup.testing import RecordingStore
+from tests.faults import tampered
 
 _numbers = itertools.count()
 PLAIN = Identity(bytes(16), Keyring(identity=bytes(32), chunker_seed=0, classes={}))

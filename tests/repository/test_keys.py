@@ -39,8 +39,9 @@ from safebackup.repository.keys import EPOCH_MAX, NO_KEYS, Key, build_slot, next
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import DeleteStore, MemoryStore, ObjectInfo
+from safebackup.testing import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash
 from tests import independent_reader
-from tests.faults import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash, tampered
+from tests.faults import tampered
 from tests.simulation.scheduling import PausingStore, run_at_random, run_in_stages
 
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"

@@ -11,7 +11,7 @@ from typing import TypeVar
 import attrs
 
 from safebackup.repository import KeyFile
-from tests.faults import SimulatedCrash
+from safebackup.testing import SimulatedCrash
 from tests.simulation.scheduling import GatedStore
 from tests.simulation.trees import Tree, describe, write_files
 from tests.simulation.world import World

@@ -15,7 +15,7 @@ from typing import TypeVar
 import attrs
 
 from safebackup.storage import DeleteStore, ObjectInfo
-from tests.faults import SimulatedCrash
+from safebackup.testing import SimulatedCrash
 
 T = TypeVar("T")
 Process = Callable[[DeleteStore], object]

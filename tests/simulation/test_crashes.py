@@ -24,7 +24,7 @@ from safebackup.repository.repository import attach, found
 from safebackup.repository.tidying import CATALOGUE_RECORDS_MIN
 from safebackup.repository.tiering import FAN_IN, tier_of
 from safebackup.storage import DeleteStore
-from tests.faults import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash
+from safebackup.testing import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash
 from tests.simulation.scenario import used_repository
 from tests.simulation.scheduling import GatedStore
 from tests.simulation.trees import describe, write_files

@@ -22,7 +22,7 @@ from safebackup.repository.configuring import read_configurations
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import DeleteStore, ObjectInfo
-from tests.faults import CrashingStore, FaultyStore, SimulatedCrash
+from safebackup.testing import CrashingStore, FaultyStore, SimulatedCrash
 from tests.simulation.scheduling import GatedStore, PausingStore, Process, T, run_at_random
 from tests.simulation.world import WatchedStore, empty_store, forget
 

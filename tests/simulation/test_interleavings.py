@@ -20,7 +20,7 @@ import pytest
 from safebackup.errors import Code, ConflictError
 from safebackup.repository import KeyFile
 from safebackup.storage import DeleteStore
-from tests.faults import SimulatedCrash
+from safebackup.testing import SimulatedCrash
 from tests.simulation.deleter import PROTOCOL, RefusedToDeleteError, Rules
 from tests.simulation.scenario import Scenario, used_repository
 from tests.simulation.scheduling import PausingStore, Process, run_at_random, run_in_stages

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from safebackup import restore, verify
 from safebackup.errors import StorageError
-from tests.faults import CrashingStore, FaultyStore, SimulatedCrash
+from safebackup.testing import CrashingStore, FaultyStore, SimulatedCrash
 from tests.simulation.conftest import quick_folder
 from tests.simulation.scheduling import PausingStore
 from tests.simulation.trees import Tree, describe

@@ -24,7 +24,7 @@ from safebackup.repository.manifests import Manifests
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import DeleteStore, MemoryStore
-from tests.faults import RecordingStore
+from safebackup.testing import RecordingStore
 from tests.simulation.deleter import PROTOCOL, Rules, delete_packs, everything, remove_snapshots
 from tests.simulation.trees import Tree, describe
 
