@@ -74,6 +74,10 @@ API: dict[str, tuple[str, list[str]]] = {
             *("cron_expressions", "schedules", "run_histories", "Transition", "RunHistory", "Start"),
         ],
     ),
+    "Testing with stores and lines that fail": (
+        "safebackup.testing",
+        ["StoreConformance", "FaultyStore", "CrashingStore", "SimulatedCrash", "RecordingStore", "FaultProxy", "Mode"],
+    ),
     "Findings": ("safebackup.findings", ["Finding", "Severity"]),
     "Entries": ("safebackup.format.manifest", ["Entry", "EntryKind"]),
     "Exit statuses": ("safebackup.statuses", ["ExitStatus", "status_of"]),

@@ -43,6 +43,9 @@ RELEASED = {
         start-outside-window start-forbidden start-shifted already-done run-active clock-not-sane guard-state-damaged
         guard-state-foreign guard-state-missing guard-schedule-changed host-zone-fake host-zone-changed run-missing
         run-failed run-unfinished
+        store-check-failed store-test-left store-clock-drifts store-differs credential-can-delete
+        credential-can-overwrite credential-appends-only readable-by-anyone
+        path-unfit change-evidence not-held
     """,
 }
 

@@ -116,11 +116,14 @@ class Code(StrEnum):
     PATH_TORN = "path-torn"
     METADATA_UNREADABLE = "metadata-unreadable"
     EMPTY_MOUNT_POINT = "empty-mount-point"
+    PATH_UNFIT = "path-unfit"
+    CHANGE_EVIDENCE = "change-evidence"
     # Findings of a restore
     METADATA_NOT_SET = "metadata-not-set"
     DEVICE_NOT_MADE = "device-not-made"
     PATH_NOT_RESTORED = "path-not-restored"
     PATH_KEPT = "path-kept"
+    NOT_HELD = "not-held"
     # Findings of a verification
     MISSING_OBJECT = "missing-object"
     WRONG_SIZE = "wrong-size"
@@ -163,6 +166,15 @@ class Code(StrEnum):
     DRILL_CHECK_FAILED = "drill-check-failed"
     DRILL_CHECK_NOT_DONE = "drill-check-not-done"
     DRILL_CLEANUP = "drill-cleanup"
+    # Findings of a store
+    STORE_CHECK_FAILED = "store-check-failed"
+    STORE_TEST_LEFT = "store-test-left"
+    STORE_CLOCK_DRIFTS = "store-clock-drifts"
+    STORE_DIFFERS = "store-differs"
+    CREDENTIAL_CAN_DELETE = "credential-can-delete"
+    CREDENTIAL_CAN_OVERWRITE = "credential-can-overwrite"
+    CREDENTIAL_APPENDS_ONLY = "credential-appends-only"
+    READABLE_BY_ANYONE = "readable-by-anyone"
     # The guard
     START_OUTSIDE_WINDOW = "start-outside-window"
     START_FORBIDDEN = "start-forbidden"

@@ -198,7 +198,7 @@ def test_creating_over_a_repository_is_refused(home: Home) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", " ", None, 5, b"x", "s3://bucket/x", "simplecache::file:///x", "~/backups", "a\0b", "memory://"],
+    ["", " ", None, 5, b"x", "https://host/x", "simplecache::file:///x", "~/backups", "a\0b", "memory://"],
     ids=repr,
 )
 def test_what_is_no_place_for_a_repository_is_refused(wrong: object) -> None:

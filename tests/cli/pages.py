@@ -58,8 +58,8 @@ In a script write whole paths.
   file, in a variable, or typed at a prompt. The command line comes before the environment; two keys at the same level
   are refused. Whether a new repository is encrypted is always said: there is no default.
 * **When all is well** nothing is printed where standard output is no terminal, so that cron mails nothing; `--verbose`
-  prints what was done. Lists (`snapshots`, `ls`, `key list`, `schedule`) are always printed. Findings, errors and
-  progress go to standard error.
+  prints what was done. Lists (`snapshots`, `ls`, `key list`, `schedule`, `store`) are always printed. Findings, errors
+  and progress go to standard error.
 * **A bar** shows bytes, rate and time left at a terminal. Elsewhere `--verbose` prints a line every ten seconds.
   `NO_COLOR` is respected.
 * **Sizes** are bytes with K, M, G or T (1024 each; `10MB` is ten million). **Durations** are seconds, or `90m`, `2h`,
@@ -104,7 +104,9 @@ While `verify`, `drill` or `check-artifact` reads, a store that fails is 7: noth
 store that may answer again without anybody's help is 75. `check-artifact` ends with 5 if something is wrong
 with a file, and with 7 if it is of no kind that can be judged; of several files the worst counts. `schedule lint` ends
 with 1 if there is a warning or an error, `schedule diff` if runs differ, `schedule next` if nothing is due any more,
-and `guard --check` if a run is missing. An error that is none of ours is a bug, and ends with 1.
+and `guard --check` if a run is missing. `store test` ends with 5 if a guarantee was seen broken, and with 7 if one
+could not be tried, or the result not be kept; `store probe` with 0 whatever it finds out. An error that is none of ours is a
+bug, and ends with 1.
 
 ## In a script
 

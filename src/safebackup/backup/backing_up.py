@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 from safebackup.backup.merging import ManifestBuilder, Previous
 from safebackup.backup.metadata import Owners
-from safebackup.backup.own_repository import refuse_own_repository
-from safebackup.backup.pipeline import Pipeline
 from safebackup.backup.publishing import (
     BackupReport,
     Findings,
@@ -19,10 +17,10 @@ from safebackup.backup.publishing import (
     require_level,
     require_tags,
 )
-from safebackup.backup.scanning import Scan
 from safebackup.backup.snapshot_writer import SnapshotWriter
-from safebackup.backup.source import AnyPath, Source, source_of
-from safebackup.backup.streams import AnyStream, StreamSource
+from safebackup.backup.source import AnyPath, AnySource, source_of
+from safebackup.backup.streams import CommandSource, StreamSource
+from safebackup.backup.trees import Tree, reached
 from safebackup.errors import Code, ConfigurationError, ConflictError, IntegrityError
 from safebackup.events import FILES_PER_COUNT, FilesCounted, NoProgress, Observer, Progress, ignore
 from safebackup.findings import Finding, Severity, printable
@@ -36,7 +34,7 @@ _PASSES_MAX = 5
 
 
 def back_up(
-    source: Source | AnyStream | AnyPath | Iterable[AnyPath],
+    source: AnySource | AnyPath | Iterable[AnyPath],
     *,
     into: Repository,
     tags: Iterable[str] = (),
@@ -48,7 +46,8 @@ def back_up(
 ) -> BackupReport:
     """Store the source as it is now; files that have not changed since `parent` are not read.
 
-    A stream or a command (`Source.stream`, `Source.command`) is read to its end; if it fails, nothing is published.
+    A URL is read as a folder (`Source.url`), a stream or a command (`Source.stream`, `Source.command`) to its end; if
+    that fails, nothing is published.
 
     The snapshot appears at the end, or not at all. What an interrupted run has stored is found again by the next.
     `callback` follows fsspec's convention and counts bytes of content; `level` is zstd's, 1 to 19.
@@ -66,7 +65,7 @@ def back_up(
             f"into={into!r} is no repository", hint="Open one first: Repository.open(url, key=…), or create it."
         )
     workers, tags, level = worker_count(workers), require_tags(tags), require_level(level)
-    if not isinstance(wanted, Source):
+    if isinstance(wanted, StreamSource | CommandSource):
         with SnapshotWriter(
             into,
             source=wanted.name,
@@ -85,28 +84,28 @@ def back_up(
                 )
         assert snapshot_writer.report is not None
         return snapshot_writer.report
-    refuse_own_repository(wanted, into)
-    publication = Publication.begin(
-        into,
-        source=wanted.name,
-        evidence=str(wanted.evidence),
-        roots=tuple((root.name, root.path) for root in wanted.roots()),
-        parent=parent,
-        tags=tags,
-        level=level,
-        workers=workers,
-        observer=observer,
-    )
-    with publication:
-        publication.adopt()
-        return _store_and_publish(publication, wanted, callback or NoProgress())
+    with reached(wanted, into) as tree:
+        publication = Publication.begin(
+            into,
+            source=tree.name,
+            evidence=tree.evidence,
+            roots=tree.roots,
+            parent=parent,
+            tags=tags,
+            level=level,
+            workers=workers,
+            observer=observer,
+        )
+        with publication:
+            publication.adopt()
+            return _store_and_publish(publication, tree, callback or NoProgress())
 
 
-def _store_and_publish(publication: Publication, source: Source, callback: Progress) -> BackupReport:
+def _store_and_publish(publication: Publication, tree: Tree, callback: Progress) -> BackupReport:
     lost: frozenset[bytes] = frozenset()
     for _ in range(_PASSES_MAX):
         publication.findings = Findings(publication.observer, publication.run.label)
-        stored = _store(publication, source, callback, lost)
+        stored = _store(publication, tree, callback, lost)
         try:
             return publication.publish(stored, reused=True)
         except ChunksLostError as gone:
@@ -119,45 +118,34 @@ def _store_and_publish(publication: Publication, source: Source, callback: Progr
     )
 
 
-def _store(publication: Publication, source: Source, callback: Progress, lost: frozenset[bytes]) -> Stored:
-    run, writer, findings = publication.run, publication.writer, publication.findings
+def _store(publication: Publication, tree: Tree, callback: Progress, lost: frozenset[bytes]) -> Stored:
+    run, findings = publication.run, publication.findings
     parent = publication.parent[1] if publication.parent else None
     previous = Previous(Manifests(run.reader), parent)
     if parent:
         callback.set_size(parent.content_bytes)
-    builder = ManifestBuilder(writer, Owners(), lost=lost)
-    pipeline = Pipeline(
-        writer,
-        builder,
-        previous,
-        chunker=run.repository.chunker,
-        evidence=source.evidence,
-        clock=run.repository.runtime.clock,
-        report=findings.add,
-        callback=callback,
-        lost=lost,
-    )
-    scan = Scan(source)
-    told = 0
-    for found in scan:
-        pipeline.add(found, scan.is_in_place)
-        if pipeline.counts.files - told >= FILES_PER_COUNT:
-            told = pipeline.counts.files
-            publication.observer(FilesCounted(run=run.label, files=told))
-    pipeline.finish()
+    builder = ManifestBuilder(publication.writer, Owners(), lost=lost)
+    with tree.begin(publication, builder, previous, callback, lost) as begun:
+        scan, pipeline = begun.scan, begun.pipeline
+        told = 0
+        for found in scan:
+            pipeline.add(found, scan.is_in_place)
+            if pipeline.counts.files - told >= FILES_PER_COUNT:
+                told = pipeline.counts.files
+                publication.observer(FilesCounted(run=run.label, files=told))
+        pipeline.finish()
     previous.finish()
-    require_files(source, scan, pipeline.counts.files)
-    for finding in scan.findings:
+    require_files(tree.name, scan.excluded, pipeline.counts.files, allow_empty=tree.allow_empty)
+    publication.evidence = tree.evidence
+    for finding in (*scan.findings, *tree.remarks(), *map(_parent_damaged, previous.problems)):
         findings.add(finding)
-    for problem in previous.problems:
-        findings.add(_parent_damaged(problem))
     return Stored(
         trees=builder.finish(),
         counts=pipeline.counts,
         excluded={printable(os.fsencode(rule)): count for rule, count in scan.excluded.items()},
         removed=previous.removed,
         complete=scan.complete and not findings.missing,
-        roots=tuple((root.name, root.path) for root in source.roots()),
+        roots=tree.roots,
     )
 
 

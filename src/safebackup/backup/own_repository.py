@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from safebackup.backup.source import Source
+from safebackup.backup.url_source import UrlSource
 from safebackup.errors import Code, RefusedError
 from safebackup.findings import printable
+from safebackup.remotes import shown
 from safebackup.repository import Repository
 
 
@@ -32,3 +34,26 @@ def refuse_own_repository(source: Source, repository: Repository) -> None:
             code=Code.REPOSITORY_IN_SOURCE,
             hint="Keep the repository elsewhere, best on another disk, or exclude its folder.",
         )
+
+
+def refuse_own_url(source: UrlSource, repository: Repository) -> None:
+    """Refuse a URL that lies in the repository; one that holds it is known when the repository is found there.
+
+    Raises:
+        RefusedError: it does (`Code.REPOSITORY_IN_SOURCE`).
+    """
+    if f"{shown(source.url).rstrip('/')}/".startswith(f"{repository.url.rstrip('/')}/"):
+        raise RefusedError(
+            f"the source {shown(source.url)} lies inside of the repository {repository.url}",
+            code=Code.REPOSITORY_IN_SOURCE,
+            hint="Name what you want to protect; a repository is not backed up into itself.",
+        )
+
+
+def own_repository(source: str, folder: str) -> RefusedError:
+    """The error for a source that turns out to hold the repository, in this folder of it."""
+    return RefusedError(
+        f"the repository lies inside of the source {source}, below {folder.rstrip('/') or 'its root'}",
+        code=Code.REPOSITORY_IN_SOURCE,
+        hint="Keep the repository elsewhere, best with another provider, or exclude its folder.",
+    )

@@ -81,7 +81,7 @@ def _asked(call: Callable[..., T], *arguments: object) -> T:
 
 
 @attrs.define(eq=False)
-class _Item:
+class Item:
     """A path on its way through the pipeline; settled once `entry` is there or it was `dropped`."""
 
     found: Found
@@ -97,7 +97,7 @@ class _Item:
     torn: bool = False
     counted: bool = False  # by the callback, while it was read
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
-    reading: _LargeRead | None = None
+    reading: LargeRead | None = None
 
     def evidence(self) -> tuple[int | bytes, int]:
         """The ctime and inode that the content was read with: now, or when the parent read it."""
@@ -108,7 +108,7 @@ class _Item:
 
 
 @attrs.define(eq=False)
-class _LargeRead:
+class LargeRead:
     """One pass over a large file: its extents in order, some of them still being hashed."""
 
     pieces: list[list[Extent]] = attrs.field(factory=list)
@@ -157,7 +157,7 @@ class Pipeline:
         self._lost = lost
         self._is_in_place: Callable[[], bool] = lambda: True
         self._links = HardLinks(writer.ids.link_key)
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[Item] = deque()
         self._jobs: deque[Callable[[], None]] = deque()  # each waits for its result and takes it
         self._windows: list[memoryview] = []
         self._windows_made = 0
@@ -167,7 +167,7 @@ class Pipeline:
         """Take the next path of the scan, which is asked whether a path that is gone was deleted or its disk."""
         path, _, status = found
         self._is_in_place = is_in_place
-        item = _Item(found, self._links.group(path, status) or None, self._previous.at(path))
+        item = Item(found, self._links.group(path, status) or None, self._previous.at(path))
         if (known := item.known) is not None and self._is_unchanged(item):
             item.entry, item.same = known.entry, True
         else:
@@ -184,8 +184,8 @@ class Pipeline:
 
         Its entry belongs to the user who runs this, is private, and is as old as the last byte.
         """
-        item = _Item(Found(path, b"", _status_of_stream(0)), None, None, counted=True, asked=self._clock.now())
-        item.reading = reading = _LargeRead()
+        item = Item(Found(path, b"", _status_of_stream(0)), None, None, counted=True, asked=self._clock.now())
+        item.reading = reading = LargeRead()
 
         def fill_and_count(view: memoryview, _offset: int) -> int:
             got = fill(view)
@@ -207,7 +207,7 @@ class Pipeline:
         if self._queue:
             raise InternalError(f"{len(self._queue)} paths were found and not settled")
 
-    def _is_unchanged(self, item: _Item) -> bool:
+    def _is_unchanged(self, item: Item) -> bool:
         known, status = item.known, item.found.status
         if known is None or self._evidence is Evidence.NONE:
             return False
@@ -238,7 +238,7 @@ class Pipeline:
             return entry.content in self._lost
         return entry.content[0] != 0 or any(part in self._lost for part in entry.content[1::2])
 
-    def _settle_other(self, item: _Item) -> None:
+    def _settle_other(self, item: Item) -> None:
         _, absolute, status = item.found
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
@@ -262,7 +262,7 @@ class Pipeline:
 
     def _settle(
         self,
-        item: _Item,
+        item: Item,
         status: os.stat_result,
         kind: EntryKind,
         *,
@@ -285,8 +285,7 @@ class Pipeline:
             link=item.link,
             flags=TORN if item.torn else 0,
         )
-        since = item.asked - YOUNG_NANOSECONDS
-        item.young = status.st_ctime_ns > since or abs(status.st_mtime_ns - item.asked) < YOUNG_NANOSECONDS
+        item.young = self._is_young(item, status)
         known = item.known
         if known is not None and entry == known.entry:
             segment, number = known.segment, known.number
@@ -299,9 +298,14 @@ class Pipeline:
             item.known = None
         item.entry, item.status = entry, status
 
+    def _is_young(self, item: Item, status: os.stat_result) -> bool:
+        """Whether it is too fresh to trust: a later change could look alike."""
+        since = item.asked - YOUNG_NANOSECONDS
+        return status.st_ctime_ns > since or abs(status.st_mtime_ns - item.asked) < YOUNG_NANOSECONDS
+
     # Files
 
-    def _take_file(self, item: _Item) -> None:
+    def _take_file(self, item: Item) -> None:
         status = item.found.status
         size = status.st_size
         if size > self._chunker.bytes_min or (size > _SPARSE_BYTES_MIN and may_have_holes(status)):
@@ -324,7 +328,7 @@ class Pipeline:
     def _harvest(self) -> None:
         self._jobs.popleft()()
 
-    def _settle_file(self, item: _Item, status: os.stat_result, extents: Sequence[Extent]) -> None:
+    def _settle_file(self, item: Item, status: os.stat_result, extents: Sequence[Extent]) -> None:
         self.counts.read_bytes += sum(length for chunk, length in extents if chunk is not None)
         if item.torn:
             self._report(
@@ -338,7 +342,7 @@ class Pipeline:
             )
         self._settle(item, status, EntryKind.FILE, extents=extents)
 
-    def _store_large(self, item: _Item) -> None:
+    def _store_large(self, item: Item) -> None:
         try:
             handle = open_file(item.found.absolute)
         except OSError as error:
@@ -351,14 +355,14 @@ class Pipeline:
         finally:
             os.close(handle)
 
-    def _read_large(self, item: _Item, handle: int) -> None:
+    def _read_large(self, item: Item, handle: int) -> None:
         expected = item.found.status
         if not stat.S_ISREG(_asked(os.fstat, handle).st_mode):
             raise _ReadFailedError(OSError(errno.ENXIO, "it is no regular file any more"))
         tries = 0
         while True:
             tries += 1
-            item.reading = reading = _LargeRead()
+            item.reading = reading = LargeRead()
             size = self._read_extents(item, reading, handle, expected)
             status = _asked(os.fstat, handle)
             same = size == status.st_size and unchanged(expected, status)
@@ -373,13 +377,13 @@ class Pipeline:
         item.status = status
         self._piece_done(item, reading)
 
-    def _piece_done(self, item: _Item, reading: _LargeRead) -> None:
+    def _piece_done(self, item: Item, reading: LargeRead) -> None:
         reading.waiting -= 1
         # A pass that was given up, or a file that was dropped, has nothing to settle.
         if reading.waiting == 0 and item.reading is reading and item.status is not None and not item.dropped:
             self._settle_file(item, item.status, reading.extents)
 
-    def _read_extents(self, item: _Item, reading: _LargeRead, handle: int, expected: os.stat_result) -> int:
+    def _read_extents(self, item: Item, reading: LargeRead, handle: int, expected: os.stat_result) -> int:
         """Read at most the expected size plus one byte; the number of bytes that there were."""
         size = expected.st_size
         total = 0
@@ -399,7 +403,7 @@ class Pipeline:
                 break
         return total
 
-    def _read_run(self, item: _Item, reading: _LargeRead, read: _Read, offset: int, length: int) -> int:
+    def _read_run(self, item: Item, reading: LargeRead, read: _Read, offset: int, length: int) -> int:
         window = self._window
         if _WINDOW_BYTES - window.filled < length:
             window = self._next_window()
@@ -440,7 +444,7 @@ class Pipeline:
         if window.waiting == 0 and len(window.view):
             self._windows.append(window.view)
 
-    def _send_window(self, item: _Item, reading: _LargeRead, window: _Window, start: int, *, last: bool) -> int:
+    def _send_window(self, item: Item, reading: LargeRead, window: _Window, start: int, *, last: bool) -> int:
         used = 0
         group: list[memoryview] = []
         group_bytes = 0
@@ -455,7 +459,7 @@ class Pipeline:
             self._send_group(item, reading, window, group)
         return used
 
-    def _send_group(self, item: _Item, reading: _LargeRead, window: _Window, group: list[memoryview]) -> None:
+    def _send_group(self, item: Item, reading: LargeRead, window: _Window, group: list[memoryview]) -> None:
         reading.waiting += 1
         window.waiting += 1
         piece: list[Extent] = []
@@ -485,7 +489,7 @@ class Pipeline:
                 return
             self._harvest()
 
-    def _emit(self, item: _Item) -> None:
+    def _emit(self, item: Item) -> None:
         entry = item.entry
         assert entry is not None
         counts = self.counts
@@ -511,7 +515,7 @@ class Pipeline:
             same_evidence=item.same,
         )
 
-    def _drop(self, item: _Item, error: OSError) -> None:
+    def _drop(self, item: Item, error: OSError) -> None:
         item.dropped = True
         subject = printable(item.found.path)
         code, severity = Code.PATH_UNREADABLE, Severity.ERROR
@@ -526,7 +530,7 @@ class Pipeline:
             action = "Look at the disk and at who moves folders; then back up again."
         self._report(Finding(code=code, severity=severity, what=what, action=action, subject=subject))
 
-    def _metadata_unreadable(self, item: _Item, error: OSError) -> None:
+    def _metadata_unreadable(self, item: Item, error: OSError) -> None:
         subject = printable(item.found.path)
         self._report(
             Finding(

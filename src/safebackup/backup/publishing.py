@@ -14,8 +14,6 @@ import attrs
 import msgspec
 
 from safebackup.backup.pipeline import Counts
-from safebackup.backup.scanning import Scan
-from safebackup.backup.source import Source
 from safebackup.emergency import ensure_emergency, noted
 from safebackup.errors import Code, ConfigurationError, RefusedError, SafeBackupError
 from safebackup.events import FindingRaised, Observer, RunFinished, RunStarted, logged, logger
@@ -27,6 +25,7 @@ from safebackup.repository.committing import Run, Trees, announce, commit, journ
 from safebackup.repository.history import ADOPTED
 from safebackup.repository.repository import bind
 from safebackup.repository.runtime import SOFTWARE
+from safebackup.repository.store_tests import store_findings
 from safebackup.repository.tidying import tidy
 from safebackup.repository.writing import Writer
 
@@ -180,6 +179,9 @@ class Publication:
         bodies: list[SnapshotBody] = []
 
         def describe(avoids: bytes, configurations: tuple[str, ...]) -> SnapshotBody:
+            # Now all content is stored, so that the store has shown what it can do here.
+            for finding in () if bodies else store_findings(run.history, repository.store):
+                self.findings.add(finding)
             bodies.append(self._body(stored, avoids, configurations))
             return bodies[-1]
 
@@ -284,15 +286,15 @@ class Publication:
             ensure_emergency(run.repository.store)
 
 
-def require_files(source: Source, scan: Scan, files: int) -> None:
+def require_files(name: str, excluded: dict[str, int], files: int, *, allow_empty: bool) -> None:
     """Refuse rules that leave no file of a source.
 
     Raises:
         RefusedError: they do, and the source does not allow it.
     """
-    if scan.excluded and not files and not source.allow_empty:
+    if excluded and not files and not allow_empty:
         raise RefusedError(
-            f"the rules leave no file of {source.name}: {scan.excluded}; nothing was published",
+            f"the rules leave no file of {name}: {excluded}; nothing was published",
             code=Code.EMPTY_SOURCE,
             hint="Look at exclude and include; if no file is what you mean, say so with allow_empty=True.",
         )

@@ -286,7 +286,7 @@ class _Work:
             named = found._replace(path=name + b"/" + beneath if beneath else name)
             self.pipeline.add(named, scan.is_in_place)
             files += stat.S_ISREG(found.status.st_mode)
-        require_files(source, scan, files)
+        require_files(source.name, scan.excluded, files, allow_empty=source.allow_empty)
         for finding in scan.findings:
             self.publication.findings.add(finding)
         self.complete = self.complete and scan.complete

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -16,9 +16,11 @@ import attrs
 
 from safebackup.backup.rules import Rules
 from safebackup.backup.streams import AnyStream, CommandSource, StreamSource, commands_of
+from safebackup.backup.url_source import UrlSource
 from safebackup.commands import Command
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import AT_HOME, is_text, printable, starts_at_home
+from safebackup.remotes import local_path, shown
 from safebackup.streaming import Readable, reader_of
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -130,6 +132,47 @@ class Source:
             file=file, name=_name(source) or file, commands=checked, deadline=deadline, allow_empty=allow_empty
         )
 
+    @staticmethod
+    def url(
+        url: str,
+        *,
+        storage_options: Mapping[str, object] | None = None,
+        name: str = "",
+        exclude: str | Iterable[str] = (),
+        include: str | Iterable[str] = (),
+        larger_than: int | None = None,
+        allow_empty: bool = False,
+    ) -> UrlSource | Source:
+        """What lies below a URL that fsspec can read: `s3://bucket/data`, `https://host/files/`, `zip://::a.zip`.
+
+        `storage_options` go to fsspec, and nowhere else. Rules are as for paths. Connects to nothing yet. A `file://`
+        URL is the path that it names.
+
+        Raises:
+            ConfigurationError: that is no URL, or a line makes no sense.
+        """
+        text: object = url
+        if not isinstance(text, str) or not is_text(text) or ("://" not in text and "::" not in text):
+            raise ConfigurationError(
+                f"{url!r} is no URL", code=Code.BAD_URL, hint='For example "s3://bucket/data"; a path is Source(path).'
+            )
+        local = None if "::" in url else local_path(url, storage_options)
+        if local is not None:
+            return Source(
+                local, name=name, exclude=exclude, include=include, larger_than=larger_than, allow_empty=allow_empty
+            )
+        source = UrlSource(
+            url=url,
+            name=_name(name) or shown(url),
+            storage_options=dict(storage_options or {}),
+            exclude=_lines("exclude", exclude),
+            include=_lines("include", include),
+            larger_than=_size("larger_than", larger_than),
+            allow_empty=allow_empty,
+        )
+        source.rules()
+        return source
+
     def rules(self) -> Rules:
         """The `exclude` and `include` lines, ready to be asked."""
         return Rules.of(exclude=self.exclude, include=self.include)
@@ -176,14 +219,24 @@ class Source:
         return not (self.one_file_system and _device_of(real) != os.stat(root.path).st_dev)
 
 
-def source_of(thing: Source | AnyStream | AnyPath | Iterable[AnyPath]) -> Source | AnyStream:
-    """`thing` as a source: a source, a stream or a command as it is, a path or several with the defaults.
+AnySource: TypeAlias = Source | UrlSource | AnyStream
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL and no path: it begins with a scheme and two slashes."""
+    return _URL.match(os.fsencode(text)) is not None
+
+
+def source_of(thing: AnySource | AnyPath | Iterable[AnyPath]) -> AnySource:
+    """`thing` as a source: a source, a stream or a command as it is, a path, several, or a URL with the defaults.
 
     Raises:
         ConfigurationError: it is none of these.
     """
-    if isinstance(thing, Source | StreamSource | CommandSource):
+    if isinstance(thing, Source | UrlSource | StreamSource | CommandSource):
         return thing
+    if isinstance(thing, str) and is_url(thing):
+        return Source.url(thing)
     if isinstance(thing, str | bytes | os.PathLike):
         return Source(thing)
     if isinstance(thing, Iterable):
@@ -215,9 +268,9 @@ def _absolute(path: AnyPath) -> bytes:
         raise ConfigurationError(f"the path {path!r} begins with ~, which only a shell expands", hint=AT_HOME)
     if _URL.match(raw):
         raise ConfigurationError(
-            f"{path!r} is a URL, and a source is a path on this machine",
+            f"{path!r} is a URL, where a path on this machine was expected",
             code=Code.BAD_URL,
-            hint="Mount it and name the folder.",
+            hint="Write Source.url(…), which takes one URL.",
         )
     absolute = os.path.abspath(raw)
     if len(absolute) > _LONGEST_ROOT_BYTES:

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
-from safebackup.cli.opening import ask_passphrase, can_ask, given_key, open_repository, repository_url
+from safebackup.cli.opening import ask_passphrase, can_ask, given_key, open_repository, repository_url, storage_options
 from safebackup.cli.options import Pace, Where, command
 from safebackup.cli.output import Result, fields_of, one_line
 from safebackup.cli.progress import watching
 from safebackup.cli.running import Screen
 from safebackup.cli.sizes import count_text, duration_text, parse_duration, parse_size, size_text
+from safebackup.cli.storage_options import storage_options_of
 from safebackup.errors import Code, ConfigurationError, SafeBackupError
+from safebackup.remotes import shown
 from safebackup.statuses import ExitStatus
 
 if TYPE_CHECKING:
-    from safebackup.backup import BackupReport, Source
-    from safebackup.backup.streams import CommandSource, StreamSource
+    from safebackup.backup import BackupReport
+    from safebackup.backup.source import AnySource
+    from safebackup.backup.streams import CommandSource
     from safebackup.repository import KeyFile, Passphrase
 
 _KEY_CHOICES = (
@@ -69,6 +72,14 @@ class What:
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Take a source that holds nothing; it is refused otherwise.")
     ] = False
+    source_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source-option",
+            metavar="NAME=VALUE",
+            help="A storage option for a URL that is backed up; NAME=@FILE takes the value from a file. Repeatable.",
+        ),
+    ] = None
 
 
 @attrs.frozen
@@ -134,7 +145,12 @@ def init(
     if new_key_file is not None:
         key = KeyFile.create(new_key_file)
     try:
-        repository = Repository.create(place, key=key)
+        repository = Repository.create(
+            place,
+            key=key,
+            storage_options=storage_options(where),
+            allow_unproven_store=where.allow_unproven_store,
+        )
     except SafeBackupError as error:
         if isinstance(key, KeyFile) and new_key_file is not None:
             _put_away(key, error)
@@ -146,7 +162,10 @@ def init(
     elif key is not None:
         lines.append("Keep the passphrase elsewhere too: without it nothing can be restored.")
     lines.append(f"It holds {script_name()} for a restore without safebackup. Note down its SHA-256: {script_digest()}")
-    lines.append(f"Next: safebackup backup FOLDER -r {one_line(shlex.quote(place))}" + _typed_key(where, new_key_file))
+    lines.append(
+        f"Next: safebackup backup FOLDER -r {one_line(shlex.quote(place))}"
+        f"{_typed_key(where, new_key_file)}{_typed_store(where)}"
+    )
     return Result(
         outcome="created",
         report={
@@ -172,6 +191,11 @@ def _typed_key(where: Where, new_key_file: str | None) -> str:
         if value is not None:
             return f" {option} {one_line(shlex.quote(value))}"
     return ""
+
+
+def _typed_store(where: Where) -> str:
+    options = [f" --storage-option {one_line(shlex.quote(each))}" for each in where.storage_option or ()]
+    return "".join(options) + (" --allow-unproven-store" if where.allow_unproven_store else "")
 
 
 def _key_of_new(where: Where, new_key_file: str | None, no_key: bool) -> Passphrase | KeyFile | None:
@@ -203,10 +227,10 @@ def backup(
     how: How,
     pace: Pace,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="What to back up.", show_default=False)
+        list[str] | None, typer.Argument(metavar="PATH...", help="What to back up, or one URL.", show_default=False)
     ] = None,
 ) -> Result:
-    """Make a snapshot of folders and files, of standard input, or of what a program prints."""
+    """Make a snapshot of folders and files, of a URL, of standard input, or of what a program prints."""
     from safebackup import back_up
 
     source = _source(list(paths or ()), what, stream, behind_dashes=context.obj)
@@ -250,15 +274,14 @@ def _backup_result(report: BackupReport) -> Result:
     )
 
 
-def _source(
-    paths: list[str], what: What, stream: Stream, *, behind_dashes: list[str] | None
-) -> Source | StreamSource | CommandSource:
+def _source(paths: list[str], what: What, stream: Stream, *, behind_dashes: list[str] | None) -> AnySource:
     """What is to be backed up.
 
     Raises:
         ConfigurationError: nothing is named, or more than one kind of thing.
     """
     from safebackup.backup import Source
+    from safebackup.backup.source import is_url
 
     if stream.program is not None:
         return _program_source(paths, what, stream, behind_dashes)
@@ -282,16 +305,56 @@ def _source(
             "nothing to back up is named",
             hint="Name a folder: safebackup backup /srv/data; or use --stdin or --command.",
         )
-    larger_than = what.exclude_larger_than
+    if url := next((path for path in paths if is_url(path)), None):
+        return _url_source(url, paths, what)
+    _refuse_source_options(what)
     return Source(
         *paths,
         name=what.name or "",
-        exclude=[*(what.exclude or ()), *_lines_of(what.exclude_from or ())],
+        exclude=_exclude(what),
         include=what.include or (),
         one_file_system=what.one_file_system,
-        larger_than=parse_size("--exclude-larger-than", larger_than) if larger_than is not None else None,
+        larger_than=_larger_than(what),
         allow_empty=what.allow_empty,
     )
+
+
+def _url_source(url: str, paths: list[str], what: What) -> AnySource:
+    from safebackup.backup import Source
+
+    if len(paths) > 1:
+        raise ConfigurationError(
+            f"the URL {shown(url)} and another place exclude each other",
+            hint="Make two backups, each with its --name.",
+        )
+    if what.one_file_system:
+        raise ConfigurationError("--one-file-system makes no sense with a URL", hint="It speaks of folders.")
+    return Source.url(
+        url,
+        storage_options=storage_options_of("--source-option", what.source_option),
+        name=what.name or "",
+        exclude=_exclude(what),
+        include=what.include or (),
+        larger_than=_larger_than(what),
+        allow_empty=what.allow_empty,
+    )
+
+
+def _refuse_source_options(what: What) -> None:
+    if what.source_option:
+        raise ConfigurationError(
+            "--source-option is given, and no URL is backed up",
+            hint="Leave it out, or write the URL that it is for.",
+        )
+
+
+def _exclude(what: What) -> list[str]:
+    return [*(what.exclude or ()), *_lines_of(what.exclude_from or ())]
+
+
+def _larger_than(what: What) -> int | None:
+    larger_than = what.exclude_larger_than
+    return parse_size("--exclude-larger-than", larger_than) if larger_than is not None else None
 
 
 def _program_source(paths: list[str], what: What, stream: Stream, behind_dashes: list[str] | None) -> CommandSource:
@@ -330,6 +393,7 @@ def _refuse_rules(what: What, option: str) -> None:
         "--exclude-from": what.exclude_from,
         "--exclude-larger-than": what.exclude_larger_than,
         "--one-file-system": what.one_file_system,
+        "--source-option": what.source_option,
     }
     if given := [rule for rule, value in rules.items() if value]:
         raise ConfigurationError(f"{given[0]} makes no sense with {option}", hint="It speaks of folders: leave it out.")

@@ -11,6 +11,7 @@ from safebackup.cli.options import REPOSITORY_VARIABLE, Pace, Where
 from safebackup.cli.output import note
 from safebackup.cli.running import stopping
 from safebackup.cli.sizes import parse_size
+from safebackup.cli.storage_options import storage_options_of
 from safebackup.errors import Code, ConfigurationError, SafeBackupError
 
 if TYPE_CHECKING:
@@ -94,19 +95,25 @@ def open_with_key(
     url, key = repository_url(where), given_key(where)
     begin_slowly(pace)
     try:
-        return _attach(url, key, pace), key
+        return _attach(where, url, key, pace), key
     except SafeBackupError as error:
         if error.code is not Code.KEY_REQUIRED or key is not None or not can_ask(reads_input=reads_input):
             raise
     key = ask_passphrase()
-    return _attach(url, key, pace), key
+    return _attach(where, url, key, pace), key
 
 
-def _attach(url: str, key: Passphrase | KeyFile | None, pace: Pace | None) -> Repository:
+def storage_options(where: Where) -> dict[str, object]:
+    """What was given for the repository's URL."""
+    return storage_options_of("--storage-option", where.storage_option)
+
+
+def _attach(where: Where, url: str, key: Passphrase | KeyFile | None, pace: Pace | None) -> Repository:
     from safebackup.repository import Repository
 
+    options, allow = storage_options(where), where.allow_unproven_store
     if pace is None or pace.limit_bandwidth is None:
-        return Repository.open(url, key=key)
+        return Repository.open(url, key=key, storage_options=options, allow_unproven_store=allow)
     from safebackup.repository.repository import attach
     from safebackup.repository.runtime import Runtime
     from safebackup.storage import open_store
@@ -114,9 +121,10 @@ def _attach(url: str, key: Passphrase | KeyFile | None, pace: Pace | None) -> Re
 
     runtime = Runtime()
     limit = parse_size("--limit-bandwidth", pace.limit_bandwidth)
+    store = open_store(url, storage_options=options, allow_unproven=allow)
     # Who is asked to end does not first sleep: the threads that wait are woken.
-    store = throttled(open_store(url), limit, runtime.clock, sleep=stopping.wait)
-    return attach(store, key=key, runtime=runtime)
+    slow = throttled(store, limit, runtime.clock, sleep=stopping.wait)
+    return attach(slow, key=key, runtime=runtime)
 
 
 def ask_passphrase(prompt: str = "Passphrase of the repository: ", *, twice: bool = False) -> Passphrase:

@@ -57,6 +57,21 @@ class Where:
             show_default=False,
         ),
     ] = None
+    storage_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--storage-option",
+            metavar="NAME=VALUE",
+            help="A storage option for the repository's URL; NAME=@FILE takes the value from a file. Repeatable.",
+        ),
+    ] = None
+    allow_unproven_store: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unproven-store",
+            help="Use a kind of store that is not proven; all that is written is read back.",
+        ),
+    ] = False
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from safebackup.cli import checking, guarding, keys, looking, making, proving, scheduling
+from safebackup.cli import checking, guarding, keys, looking, making, proving, scheduling, stores
 from safebackup.cli.hints import Typed
 from safebackup.cli.output import Failure, tell, use_safe_streams
 from safebackup.cli.running import Screen, open_missing_streams
@@ -46,7 +46,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_top)
-    for group in (making, looking, proving, checking, keys, scheduling, guarding):
+    for group in (making, looking, proving, checking, keys, stores, scheduling, guarding):
         group.add_commands(app)
     return app
 

@@ -14,6 +14,7 @@ from safebackup.cli.output import Result, fields_of, one_line
 from safebackup.cli.progress import watching
 from safebackup.cli.running import Screen
 from safebackup.cli.sizes import count_text, duration_text, size_text
+from safebackup.cli.storage_options import storage_options_of
 from safebackup.errors import ConfigurationError
 from safebackup.statuses import ExitStatus
 
@@ -45,9 +46,20 @@ def restore(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="FOLDER", help="Where to restore to: a new or an empty folder.", show_default=False
+            "--to",
+            metavar="FOLDER",
+            help="Where to restore to: a new or an empty folder, or a URL.",
+            show_default=False,
         ),
     ],
+    target_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target-option",
+            metavar="NAME=VALUE",
+            help="A storage option for a URL that is restored to; NAME=@FILE takes the value from a file. Repeatable.",
+        ),
+    ] = None,
     path: Annotated[
         list[str] | None,
         typer.Option("--path", metavar="PATH", help="Only this path in the snapshot; repeatable."),
@@ -61,7 +73,7 @@ def restore(
     ] = False,
     source: OfSource = None,
 ) -> Result:
-    """Restore a snapshot, or parts of it, into a folder."""
+    """Restore a snapshot, or parts of it, into a folder, or below a URL."""
     from safebackup.recovery import restore as restore_snapshot
 
     chosen = open_repository(where, pace).snapshot(snapshot, source=source)
@@ -69,6 +81,7 @@ def restore(
         report = restore_snapshot(
             chosen,
             to,
+            storage_options=storage_options_of("--target-option", target_option),
             paths=path or None,
             overwrite=overwrite,
             dry_run=dry_run,

@@ -1,4 +1,4 @@
-"""restore: put a snapshot, or parts of it, into a folder.
+"""restore: put a snapshot, or parts of it, into a folder, or below a URL.
 
 Entries come in manifest order and are handled in windows, so that memory does not grow with their number. Within
 a window frames are fetched in the order in which they are stored, each once; every chunk is hashed against its id
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -40,11 +40,13 @@ from safebackup.recovery.placing import (
     PartialFile,
     Placer,
     Shortfalls,
-    Target,
     open_target,
     sync_target,
 )
 from safebackup.recovery.target import require_target
+from safebackup.recovery.url_placing import UrlFile, UrlPlacer
+from safebackup.recovery.url_target import UrlTarget
+from safebackup.remotes import is_remote, shown
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
@@ -55,6 +57,9 @@ WINDOW_ENTRIES = 4096
 WINDOW_BYTES = 64 << 20
 RUN_BYTES = 4 << 20  # adjacent frames are fetched together up to this
 _FINDINGS_KEPT = 1000
+_URL_WORKERS = 8  # which wait for answers most of the time
+
+_AnyPlacer: TypeAlias = Placer | UrlPlacer
 
 Choice = TypeVar("Choice", bound=StrEnum)
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -85,6 +90,7 @@ def restore(
     snapshot: Snapshot,
     to: AnyPath,
     *,
+    storage_options: Mapping[str, object] | None = None,
     paths: Iterable[AnyPath] | None = None,
     overwrite: Overwrite | Literal["refuse", "keep", "replace"] = Overwrite.REFUSE,
     owners: Owners | Literal["names", "ids"] = Owners.NAMES,
@@ -96,6 +102,8 @@ def restore(
 ) -> RestoreReport:
     """Restore a snapshot into the folder `to`, which must be missing or empty unless `overwrite` says otherwise.
 
+    `to` may be a URL, for which `storage_options` are: files become objects, each of which appears whole, and what a
+    URL cannot hold (links, permissions, empty folders, …) is a finding. At the end it is listed and compared.
     `paths` selects parts by their path in the snapshot; each is restored under that path, its directories above it
     included. A dry run writes nothing and tells what would be refused or missing. Nothing outside of `to` is ever
     written.
@@ -111,8 +119,9 @@ def restore(
             f"{type(snapshot).__name__} is no snapshot", hint="Ask for one: Repository.open(…).snapshot()."
         )
     repository = snapshot.require_repository()
-    workers = worker_count(workers)
-    target = _target_path(to)
+    url = _target_url(to, storage_options)
+    workers = _URL_WORKERS if url is not None and workers is None else worker_count(workers)
+    target = shown(url).encode("utf-8", "surrogateescape") if url is not None else _target_path(to)
     _refuse_repository(target, repository)
     clock = repository.runtime.clock
     began = clock.monotonic()
@@ -133,7 +142,9 @@ def restore(
     )
     if paths is None:
         work.callback.set_size(snapshot.content_bytes)
-    if dry_run:
+    if url is not None:
+        _restore_to_url(work, plan, UrlTarget(url, storage_options), workers, dry_run=dry_run)
+    elif dry_run:
         require_target(target, work.overwrite)
         work.rehearse(plan)
     else:
@@ -161,15 +172,39 @@ def _as_path(path: object, what: str) -> bytes:
     return os.fsencode(path)
 
 
+def _target_url(to: AnyPath, storage_options: Mapping[str, object] | None) -> str | None:
+    """The URL that is restored to; None for a folder of this machine."""
+    text = _as_path(to, "the target").decode("utf-8", "surrogateescape")
+    if is_remote(text):
+        return text
+    if storage_options:
+        raise ConfigurationError(
+            f"storage options are given for a folder: {', '.join(sorted(storage_options))}",
+            hint="Leave them out, or write the URL that they are for.",
+        )
+    return None
+
+
+def _restore_to_url(work: _Restore, plan: _Selection, target: UrlTarget, workers: int, *, dry_run: bool) -> None:
+    try:
+        target.require(work.overwrite)
+        if dry_run:
+            work.rehearse(plan)
+        else:
+            work.perform_at_url(plan, target, workers)
+    finally:
+        target.close()
+
+
 def _target_path(to: AnyPath) -> bytes:
     path = _as_path(to, "the target")
     if path.startswith(b"file://"):
         path = path[len(b"file://") :]
     if b"://" in path:
         raise ConfigurationError(
-            f"{printable(path)} is a URL; this release restores to local folders",
+            f"{shown(os.fsdecode(path))} is no place that can be written to",
             code=Code.BAD_URL,
-            hint="Restore to a folder, then copy it where it is needed.",
+            hint="Name a folder, or one URL such as s3://bucket/restored.",
         )
     if starts_at_home(path):
         raise ConfigurationError(
@@ -182,9 +217,9 @@ def _target_path(to: AnyPath) -> bytes:
 
 def _refuse_repository(target: bytes, repository: Repository) -> None:
     home = os.fsencode(repository.url.removeprefix("file://"))
-    if not home.startswith(b"/"):
-        return
-    real, home = os.path.realpath(target), os.path.realpath(home)
+    real = target
+    if home.startswith(b"/") and target.startswith(b"/"):
+        real, home = os.path.realpath(target), os.path.realpath(home)
     if real == home or real.startswith(home + b"/"):
         raise RefusedError(
             f"the target {printable(target)} lies in the repository",
@@ -300,6 +335,7 @@ class _Restore:
     findings: list[Finding] = attrs.field(factory=list)
     findings_total: int = 0
     missing: bool = False
+    lost: set[bytes] = attrs.field(factory=set)  # paths whose content cannot be read
     entries: int = 0
     files: int = 0
     content_bytes: int = 0
@@ -314,6 +350,11 @@ class _Restore:
                 self.findings.append(finding)
         self.observer(FindingRaised(run=self.run, finding=finding))
 
+    def miss(self, entry: Entry, problem: IntegrityError) -> None:
+        """Report a path whose content cannot be read."""
+        self.lost.add(entry.path)
+        self.report(_not_restored(entry, problem))
+
     def rehearse(self, plan: _Selection) -> None:
         """Look whether everything could be restored, from manifests and indexes alone."""
         for selected in plan:
@@ -324,18 +365,43 @@ class _Restore:
                     if next(self.reader.index.find_all(chunk_id), None) is None:
                         raise IntegrityError(f"{kind.name} chunk {chunk_id.hex()} is not in this repository")
             except IntegrityError as problem:
-                self.report(_not_restored(entry, problem))
+                self.miss(entry, problem)
 
     def perform(self, plan: _Selection, path: bytes, workers: int) -> None:
         """Restore everything that is selected."""
         shortfalls = Shortfalls()
         with open_target(path, self.overwrite) as target:
-            crew = _Crew(self, target, shortfalls, workers)
+
+            def placer() -> Placer:
+                return Placer(
+                    target,
+                    overwrite=self.overwrite,
+                    devices=self.devices,
+                    report=self.report,
+                    shortfalls=shortfalls,
+                )
+
+            crew = _Crew(self, placer, workers)
             try:
                 self._restore_all(plan, crew)
             finally:
                 crew.close()
             sync_target(target)
+        for finding in shortfalls.findings():
+            self.report(finding)
+
+    def perform_at_url(self, plan: _Selection, target: UrlTarget, workers: int) -> None:
+        """The same below a URL; then see that everything is there."""
+        shortfalls = Shortfalls()
+        target.create()
+        placer = UrlPlacer(target, overwrite=self.overwrite, report=self.report, shortfalls=shortfalls)
+        crew = _Crew(self, lambda: placer, workers)
+        try:
+            self._restore_all(plan, crew)
+        finally:
+            crew.close()
+        files = (one.entry for one in plan if one.entry.kind == EntryKind.FILE)
+        placer.confirm(entry for entry in files if entry.path not in self.lost)
         for finding in shortfalls.findings():
             self.report(finding)
 
@@ -390,26 +456,19 @@ class _Restore:
 class _Crew:
     """The workers of a restore, each with its own hands on the target."""
 
-    def __init__(self, work: _Restore, target: Target, shortfalls: Shortfalls, workers: int) -> None:
+    def __init__(self, work: _Restore, new_placer: Callable[[], _AnyPlacer], workers: int) -> None:
         self._work = work
-        self._target = target
-        self._shortfalls = shortfalls
+        self._new_placer = new_placer
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup-restore")
         self._local = threading.local()
-        self._placers: list[Placer] = []
+        self._placers: list[_AnyPlacer] = []
         self._leaders_placed: set[bytes] = set()
 
-    def placer(self) -> Placer:
+    def placer(self) -> _AnyPlacer:
         """The calling thread's own placer."""
-        placer: Placer | None = getattr(self._local, "placer", None)
+        placer: _AnyPlacer | None = getattr(self._local, "placer", None)
         if placer is None:
-            placer = self._local.placer = Placer(
-                self._target,
-                overwrite=self._work.overwrite,
-                devices=self._work.devices,
-                report=self._work.report,
-                shortfalls=self._shortfalls,
-            )
+            placer = self._local.placer = self._new_placer()
             self._placers.append(placer)
         return placer
 
@@ -501,7 +560,7 @@ class _Crew:
             if not pieces and entry.size:
                 raise IntegrityError(f"{printable(entry.path)} has {entry.size} bytes and no content")
         except IntegrityError as problem:
-            self._work.report(_not_restored(entry, problem))
+            self._work.miss(entry, problem)
             return
         self._placed(entry, self.placer().place_file(entry, pieces, owner))
 
@@ -521,11 +580,11 @@ class _Crew:
             try:
                 self._write_extents(entry, partial)
             except IntegrityError as problem:
-                self._work.report(_not_restored(entry, problem))
+                self._work.miss(entry, problem)
                 return
             self._placed(entry, partial.finish(owner))
 
-    def _write_extents(self, entry: Entry, partial: PartialFile) -> None:
+    def _write_extents(self, entry: Entry, partial: PartialFile | UrlFile) -> None:
         # Chunks are fetched and checked by the workers, some at a time, and written in order by this thread.
         pending: list[tuple[int, int, Future[Buffer]]] = []
         offset = 0
@@ -545,7 +604,7 @@ class _Crew:
             for _, _, future in pending:
                 future.cancel()
 
-    def _write_one(self, partial: PartialFile, piece: tuple[int, int, Future[Buffer]]) -> None:
+    def _write_one(self, partial: PartialFile | UrlFile, piece: tuple[int, int, Future[Buffer]]) -> None:
         offset, length, future = piece
         partial.write_at(offset, future.result())
         self._work.callback.relative_update(length)

@@ -26,6 +26,7 @@ BACKUP = "backup"
 VERIFICATION = "verification"
 DRILL = "drill"
 REMOVAL = "removal"  # of the snapshots that it names
+STORE_TEST = "store-test"  # what the store was seen to be capable of
 STARTED = "started"  # outcome of the record that a run leaves before it stores its first full pack
 ADOPTED = "adopted"  # fact: the interrupted runs whose packs this run has taken over, hexadecimal, by spaces
 

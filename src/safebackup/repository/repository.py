@@ -63,11 +63,14 @@ class Repository:
         *,
         key: Key | None,
         storage_options: Mapping[str, object] | None = None,
+        allow_unproven_store: bool = False,
         runtime: Runtime | None = None,
     ) -> Repository:
         """Found a repository at `url`; `key=None` is a choice: nothing in it is encrypted.
 
-        Of many who create the same one at the same moment exactly one succeeds.
+        Of many who create the same one at the same moment exactly one succeeds. `storage_options` go to fsspec's class
+        for the URL, and nowhere else. A kind of store that is not proven is refused, unless `allow_unproven_store`:
+        then all that is written is read back.
 
         Raises:
             ConflictError: a repository is there already, or somebody else was first. Open it.
@@ -76,7 +79,7 @@ class Repository:
         key = require_key(key)
         if key is not None:
             key.material()  # a key that cannot be read leaves nothing behind
-        store = open_store(url, create=True, storage_options=storage_options)
+        store = open_store(url, create=True, storage_options=storage_options, allow_unproven=allow_unproven_store)
         repository = found(store, key=key, runtime=runtime or Runtime())
         with noted("the repository is there"):
             ensure_emergency(store)
@@ -89,6 +92,7 @@ class Repository:
         *,
         key: Key | None,
         storage_options: Mapping[str, object] | None = None,
+        allow_unproven_store: bool = False,
         runtime: Runtime | None = None,
     ) -> Repository:
         """Reach the repository at `url`. Costs a listing, a few reads and, with a passphrase, about 0.15 s.
@@ -99,7 +103,7 @@ class Repository:
             ConfigurationError: a key is missing or not wanted, or a newer release is needed.
         """
         key = require_key(key)
-        store = open_store(url, create=False, storage_options=storage_options)
+        store = open_store(url, storage_options=storage_options, allow_unproven=allow_unproven_store)
         return attach(store, key=key, runtime=runtime or Runtime())
 
     @property

@@ -71,7 +71,7 @@ def _is_proven(drills: Mapping[str, JournalBody], name: str, journal: Mapping[st
     """Whether a drill proved it, later than every drill that failed."""
     failed = {key for key, body in drills.items() if body.outcome == "failed"}
     proved = [key for key, body in drills.items() if body.outcome == "proved" and name in body.snapshots]
-    return any(not failed or failed <= _ancestors(key, journal) for key in proved)
+    return any(not failed or failed <= ancestors(key, journal) for key in proved)
 
 
 def _depth(body: JournalBody) -> int:
@@ -83,11 +83,12 @@ def _settles(
     key: str, body: JournalBody, damage: Mapping[str, JournalBody], journal: Mapping[str, JournalBody]
 ) -> bool:
     """Whether a verification came after all damage that was found, and looked as closely."""
-    before = _ancestors(key, journal)
+    before = ancestors(key, journal)
     return all(found in before and _depth(body) >= _depth(found_body) for found, found_body in damage.items())
 
 
-def _ancestors(key: str, journal: Mapping[str, JournalBody]) -> set[str]:
+def ancestors(key: str, journal: Mapping[str, JournalBody]) -> set[str]:
+    """The records that came before one: those that it names as heads, and theirs."""
     seen: set[str] = set()
     waiting = list(journal[key].heads)
     while waiting:
