@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,11 @@ def nothing_is_left() -> Iterator[None]:
 
 def children_of_this_process() -> set[str]:
     """Also those that have ended and were not waited for."""
-    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread may end meanwhile
+            found.update((task / "children").read_text().split())
+    return found
 
 
 def bash(script: str) -> list[str]:

@@ -105,8 +105,8 @@ store that may answer again without anybody's help is 75. `check-artifact` ends 
 with a file, and with 7 if it is of no kind that can be judged; of several files the worst counts. `schedule lint` ends
 with 1 if there is a warning or an error, `schedule diff` if runs differ, `schedule next` if nothing is due any more,
 and `guard --check` if a run is missing. `store test` ends with 5 if a guarantee was seen broken, and with 7 if one
-could not be tried, or the result not be kept; `store probe` with 0 whatever it finds out. An error that is none of ours is a
-bug, and ends with 1.
+could not be tried, or the result not be kept; `store probe` with 0 whatever it finds out. An error that is none of
+ours is a bug, and ends with 1.
 
 ## In a script
 

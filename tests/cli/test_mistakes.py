@@ -39,9 +39,9 @@ def unchanged(tmp_path: Path, data: Path) -> Iterator[Path]:
 
 
 def test_a_url_that_this_release_cannot_write_to(data: Path, unchanged: Path) -> None:
-    done = safebackup("init", "s3://bucket/backups", "--no-key", folder=unchanged)
+    done = safebackup("init", "https://host/backups", "--no-key", folder=unchanged)
 
-    answered(done, ExitStatus.USAGE, "s3://", "[bad-url]", "/srv/backups/orders")
+    answered(done, ExitStatus.USAGE, "https://", "[bad-url]", "s3://")
 
 
 def test_a_backup_before_init(data: Path, unchanged: Path) -> None:

@@ -21,7 +21,7 @@ from tests.storage.contract import MIB, StoreContract
 from tests.storage.relaying import Answered, Asked, Relay, relayed, s3_error
 
 LIMITS = Limits(request=5, deadline=20, first_answer=5)
-HASTY = Limits(request=1, deadline=1, first_answer=1)
+HASTY = Limits(request=3, deadline=1, first_answer=1)
 
 
 def opened(server: Server, folder: str, *, port: int | None = None, limits: Limits = LIMITS) -> DeleteStore:

@@ -20,7 +20,7 @@ from tests.storage.contract import MIB
 from tests.storage.relaying import Answered, Asked, Relay, passed_on, relayed, s3_error
 
 LIMITS = Limits(request=5, deadline=20, first_answer=5)
-HASTY = Limits(request=1, deadline=1, first_answer=1)
+HASTY = Limits(request=3, deadline=1, first_answer=1)
 
 
 def fresh() -> str:
@@ -117,7 +117,7 @@ def test_the_empty_objects_that_consoles_draw_as_folders_are_no_entries(s3_serve
 def test_an_error_is_told_as_what_it_is_after_one_request(
     s3_server: Server, relay: Relay, status: int, code: str, told: str
 ) -> None:
-    store = opened(s3_server, fresh(), port=relay.port, limits=Limits(request=1, deadline=0, first_answer=0))
+    store = opened(s3_server, fresh(), port=relay.port, limits=Limits(request=5, deadline=0, first_answer=0))
     relay.answer = lambda _asked: s3_error(status, code)
 
     with pytest.raises(StorageError) as caught:

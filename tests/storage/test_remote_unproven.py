@@ -18,6 +18,9 @@ import pytest
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, SafeBackupError, StorageError
 from safebackup.storage import DeleteStore, ObjectInfo, open_store
 from safebackup.storage.remote import Limits
+from safebackup.storage.remote.reaching import transport_of
+from safebackup.storage.remote.transport import Trouble
+from safebackup.storage.remote.unproven import UnprovenError
 from tests.servers.server import files_below
 from tests.storage.contract import HOSTILE, StoreContract
 from tests.storage.unproven_files import DiskFiles, register
@@ -261,6 +264,27 @@ def test_s5_an_object_that_a_listing_has_is_not_missing(tmp_path: Path, fault: s
         assert caught.value.retryable
     with pytest.raises(NotFoundError):
         store.get("packs/three")
+
+
+def test_s5_what_would_lie_in_a_file_is_missing(tmp_path: Path) -> None:
+    store = opened(tmp_path, "lists no files as folders", create=True, limits=ONCE)
+    store.put_new("packs/one", b"1")
+
+    with pytest.raises(NotFoundError):
+        store.get("packs/one/nothing")
+    assert store.list("packs/one/") == []
+
+
+def test_s5_a_root_is_not_missing_because_it_is_said_not_to_be_found(tmp_path: Path) -> None:
+    opened(tmp_path, create=True)
+    options = {"base": str(tmp_path), "fault": "says not found when away"}
+    transport = transport_of("strangedisk://place/here", options, LIMITS, allow_unproven=True)
+
+    with pytest.raises(UnprovenError) as caught:
+        transport.reach()
+
+    assert transport.trouble_of(caught.value) is Trouble.UNKNOWN
+    transport.close()
 
 
 @pytest.mark.parametrize(

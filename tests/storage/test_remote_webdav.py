@@ -25,6 +25,7 @@ import pytest
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, StorageError
 from safebackup.storage import DeleteStore, ObjectInfo, open_store
 from safebackup.storage.remote import Limits
+from safebackup.storage.remote.multistatus import DoubtfulAnswerError
 from safebackup.storage.remote.reaching import transport_of
 from safebackup.storage.remote.webdav import WebdavTransport
 from safebackup.testing.proxy import FaultProxy, Mode
@@ -366,7 +367,7 @@ def test_s3_a_folder_that_cannot_be_listed_is_not_left_out(
 def test_s3_a_folder_that_vanishes_while_it_is_listed_is_passed_over(
     webdav_server: WebdavServer, relay: Relay, folder: str
 ) -> None:
-    store = opened(webdav_server, folder, port=relay.port)
+    store = opened(webdav_server, folder, port=relay.port, limits=ONCE)
     store.put_new("packs/ab/one", b"1")
     store.put_new("packs/two", b"2")
 
@@ -484,6 +485,38 @@ def test_s4_another_part_than_was_asked_for_is_never_believed(
 
     with pytest.raises(StorageError):
         store.get("one", start=3, length=4)
+
+
+@pytest.mark.parametrize(
+    ("part", "body"), [("bytes 2-6/10", b"23456"), ("bytes 3-7/10", b"34567"), ("bytes 3-5/10", b"345")]
+)
+def test_s4_a_part_with_other_ends_than_those_asked_for_is_never_believed(
+    webdav_server: WebdavServer, relay: Relay, folder: str, part: str, body: bytes
+) -> None:
+    opened(webdav_server, folder).put_new("one", b"0123456789")
+    headers = {"ETag": "x", "Content-Range": part}
+    relay.answer = lambda asked: Answered(206, body, headers) if asked.method == "GET" else None
+    transport = transport_of(webdav_server.url_at(folder, relay.port), webdav_server.options, LIMITS)
+
+    with pytest.raises(DoubtfulAnswerError):
+        transport.read("one", 3, 4)
+
+    transport.close()
+
+
+def test_one_connection_is_used_again_and_again(
+    webdav_server: WebdavServer, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="httpcore.connection")
+    store = opened(webdav_server, folder)
+
+    store.put_new("packs/one", b"1")
+    with pytest.raises(NotFoundError):
+        store.get("packs/two")
+    store.list("")
+    store.delete("packs/one")
+
+    assert sum("connect_tcp.started" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_s4_bytes_in_another_encoding_are_refused(webdav_server: WebdavServer, relay: Relay, folder: str) -> None:

@@ -77,6 +77,8 @@ class DiskFiles(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(path)
         if path.endswith("packs") and self.strikes("fails in a folder"):
             raise OSError(errno.EIO, path)
+        if not self.at(path).is_dir() and self.fault == "lists no files as folders":
+            raise NotADirectoryError(errno.ENOTDIR, path)
         if not self.at(path).is_dir():
             return [self.facts(path)]
         listed = [self.facts(f"{path}/{name}" if path else name) for name in sorted(os.listdir(self.at(path)))]

@@ -140,8 +140,6 @@ class SmbTransport:
             if self.trouble_of(error) is not Trouble.UNREACHED:
                 with suppress(Exception):  # what made this necessary says more
                     self.remove(temporary)
-            if self.trouble_of(error) is Trouble.MISSING:
-                raise SmbError(Trouble.UNREACHED, f"what was just stored is gone ({error})") from error
             raise
 
     def entries(self, folder: str) -> Iterator[Listed]:

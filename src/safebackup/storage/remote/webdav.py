@@ -113,10 +113,8 @@ class WebdavTransport:
             if stored != len(data):
                 raise WebdavError(Trouble.UNREACHED, f"{stored} bytes were stored of {len(data)}")
             self._within_its_folder(path, lambda: self._move(temporary, path, len(data)))
-        except WebdavError as error:
+        except WebdavError:
             self._discard(temporary)
-            if error.trouble is Trouble.MISSING:
-                raise WebdavError(Trouble.UNREACHED, f"what was just stored is gone ({error})") from error
             raise
 
     def entries(self, folder: str) -> Iterator[Listed]:
