@@ -154,13 +154,14 @@ def test_a_sparse_file_arrives_with_its_zeros(
     assert s3_server.peek(folder) == {"sparse": (tmp_path / "source/sparse").read_bytes()}
 
 
+@pytest.mark.parametrize("more", [{}, {"client": "obstore"}], ids=str)
 def test_a_large_file_is_sent_in_parts(
-    snapshot: Snapshot, s3_server: Server, folder: str, monkeypatch: pytest.MonkeyPatch
+    snapshot: Snapshot, s3_server: Server, folder: str, monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
 ) -> None:
     monkeypatch.setattr(url_target, "IN_PARTS_BYTES", 8 * MIB)
     monkeypatch.setattr(url_target, "_PART_BYTES", 5 * MIB)
 
-    report = restore(snapshot, s3_server.url(folder), storage_options=s3_server.options)
+    report = restore(snapshot, s3_server.url(folder), storage_options={**s3_server.options, **more})
 
     assert (report.complete, told(report)) == (True, [])
     assert s3_server.peek(folder) == FILES

@@ -336,7 +336,7 @@ def test_no_check_waits_for_a_server_that_is_down(tmp_path: Path) -> None:
         url, options = server.url("tested"), server.options
         with letting_go(open_store(url, create=True, storage_options=options)):
             pass
-        tested = subject_at(Address(url=url, options=options, limits=Limits(request=2, deadline=2, first_answer=2)))
+        tested = subject_at(Address(url=url, options=options, limits=Limits(request=1, deadline=1, first_answer=1)))
         server.stop()
         began = time.monotonic()
 

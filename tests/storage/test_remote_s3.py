@@ -27,7 +27,6 @@ from tests.storage.contract import MIB, StoreContract, outcome_of_put
 from tests.storage.relaying import Relay, relayed, s3_error
 
 LIMITS = Limits(request=5, deadline=20, first_answer=5)
-HASTY = Limits(request=3, deadline=1, first_answer=1)
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
 
 

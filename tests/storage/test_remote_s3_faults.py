@@ -16,6 +16,7 @@ import pytest
 from safebackup.errors import NotFoundError, StorageError
 from safebackup.storage import DeleteStore, ObjectInfo, open_store
 from safebackup.storage.remote import Limits, RemoteStore
+from safebackup.storage.remote.s3 import S3Transport
 from safebackup.testing.proxy import FaultProxy, Mode
 from tests.servers import Server
 from tests.storage.relaying import Relay, relayed, s3_error
@@ -225,6 +226,12 @@ def test_a_store_that_is_closed_has_no_connection_and_makes_one_when_it_is_used(
     assert connections_to(proxy.port) == 0
 
     assert store.get("packs/one") == b"1"
+    store.close()
+    transport = S3Transport(s3_server.url(folder), s3_server.options_at(proxy.port), LIMITS)
+    transport.reach()
+    assert connections_to(proxy.port) == 1
+    transport.close()
+    assert connections_to(proxy.port) == 0
 
 
 def connections_to(port: int) -> int:

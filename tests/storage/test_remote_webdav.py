@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, StorageError
+from safebackup.remotes import secrets_of
 from safebackup.storage import DeleteStore, ObjectInfo, open_store
 from safebackup.storage.remote import Limits
 from safebackup.storage.remote.multistatus import DoubtfulAnswerError
@@ -373,7 +374,7 @@ def test_s3_a_folder_that_vanishes_while_it_is_listed_is_passed_over(
 
     def vanish(asked: Asked) -> None:
         if asked.path.endswith("/ab/"):
-            gone = Asked("DELETE", asked.path, asked.headers, b"")
+            gone = Asked("DELETE", asked.path, {"authorization": asked.headers["authorization"]}, b"")
             assert passed_on(gone, webdav_server.port).status in (204, 404)
 
     relay.answer = vanish
@@ -488,7 +489,8 @@ def test_s4_another_part_than_was_asked_for_is_never_believed(
 
 
 @pytest.mark.parametrize(
-    ("part", "body"), [("bytes 2-6/10", b"23456"), ("bytes 3-7/10", b"34567"), ("bytes 3-5/10", b"345")]
+    ("part", "body"),
+    [("bytes 2-6/10", b"23456"), ("bytes 3-7/10", b"34567"), ("bytes 3-5/10", b"345"), ("bytes 3-9/10", b"3456789")],
 )
 def test_s4_a_part_with_other_ends_than_those_asked_for_is_never_believed(
     webdav_server: WebdavServer, relay: Relay, folder: str, part: str, body: bytes
@@ -997,6 +999,22 @@ def test_secrets_are_shown_nowhere(
     assert not any(secret in message for message in ours)
     with pytest.raises(ConfigurationError):
         pickle.dumps(store)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "secrets_"),
+    [
+        ("webdav://host/a", {"auth": ("ann", "hunter2")}, {"hunter2"}),
+        ("webdav://host/a", {"auth": ["ann", "hunter2"]}, {"hunter2"}),
+        ("webdav://host/a", {"auth": ("ann", "")}, set()),
+        ("webdav://ann:p%40ss@host/a", {}, {"p%40ss", "p@ss"}),
+        ("webdav://a", {"base_url": "https://ann:hunter2@host/"}, {"hunter2"}),
+        ("webdav://host/a", {"headers": {"Authorization": "Basic abc"}}, {"Basic abc"}),
+        ("webdav://host/a", {"headers": {"Cookie": "session=abc"}}, {"session=abc"}),
+    ],
+)
+def test_what_is_secret_is_known(url: str, options: dict[str, object], secrets_: set[str]) -> None:
+    assert set(secrets_of(url, options)) == secrets_
 
 
 def test_without_credentials_a_store_can_be_sent_to_another_process() -> None:

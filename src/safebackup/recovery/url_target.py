@@ -131,7 +131,8 @@ def _with_few_tries(package: str, options: Mapping[str, object]) -> dict[str, ob
     has_endpoint = any(name in os.environ for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
     is_elsewhere = has_endpoint or "endpoint_url" in str(options)
     config = {"retries": {"total_max_attempts": 2}, **(checksums if is_elsewhere else {}), **given}
-    return {**options, "config_kwargs": config}
+    ours = {"client"}  # which chooses a transport, and which fsspec does not know
+    return {**{name: value for name, value in options.items() if name not in ours}, "config_kwargs": config}
 
 
 def _put(transport: Transport, name: str, data: memoryview, replace: bool) -> None:

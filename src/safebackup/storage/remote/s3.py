@@ -5,7 +5,8 @@ Some servers accept the condition and ignore it, and some do not know it, so tha
 has obeyed it once: after the first small object of a connection the same bytes are put there again. Refused, and from
 then on a put is one request. Accepted, and nothing has changed, as the bytes are the same; but then `is_exclusive`
 stays false, and `RemoteStore` looks before each put, as it does until the answer is known. That costs one small
-request for each connection, leaves nothing behind, and needs no permission but the one to put.
+request for each connection, leaves nothing behind, and needs no permission but the one to put. Of a server that says
+that it does not know the condition, nothing more is asked.
 
 **What is believed otherwise.** A put carries its MD5, which servers check before the object appears; the ETag has to
 say the same, or else the size is asked for. An object is asked for its size by reading its first byte, because the
@@ -42,6 +43,7 @@ from safebackup.remotes import open_files, secrets_of, shown
 from safebackup.storage.remote.limits import Limits
 from safebackup.storage.remote.transport import Listed, Trouble
 
+_CONNECTIONS_MAX = 256  # as there may be workers: who waits for a connection cannot know that it is not the server
 _SMALL_BYTES = 64 << 10  # what may be put twice, to see whether the server refuses
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
@@ -184,6 +186,7 @@ class S3Transport:
         config = {
             "connect_timeout": self._limits.request,
             "read_timeout": self._limits.request,
+            "max_pool_connections": _CONNECTIONS_MAX,
             # Of what S3 knows, many servers know MD5 alone, which each put carries.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",

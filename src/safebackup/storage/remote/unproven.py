@@ -65,7 +65,7 @@ class UnprovenTransport:
         try:
             self._within(self._at(""))
         except _ABSENT as error:
-            self._require_missing(self._at(""))
+            self._require_missing(self._at(""), is_folder=True)
             raise UnprovenError(Trouble.NO_ROOT, "the folder is not there") from error
         self._is_reached = True
 
@@ -135,7 +135,7 @@ class UnprovenTransport:
             try:
                 within = self._within(self._at(current))
             except _ABSENT:
-                self._require_missing(self._at(current))
+                self._require_missing(self._at(current), is_folder=True)
                 continue
             for entry in within:
                 path = f"{current}/{entry.name}" if current else entry.name
@@ -205,8 +205,8 @@ class UnprovenTransport:
             found.append(attrs.evolve(entry, name=name))
         return found
 
-    def _require_missing(self, place: str) -> None:
-        """Return if the nearest folder above that can be listed does not have what leads to a place."""
+    def _require_missing(self, place: str, *, is_folder: bool = False) -> None:
+        """Return if the nearest folder above that can be listed does not have what leads to a file, or a folder."""
         path = place
         while path.strip("/"):
             above = _above(path, self._files.root_marker)
@@ -216,7 +216,7 @@ class UnprovenTransport:
                 path = above
                 continue
             name = path.strip("/").rpartition("/")[2]
-            if any(entry.name == name and (entry.is_folder or path == place) for entry in within):
+            if any(entry.name == name and (entry.is_folder or (path == place and not is_folder)) for entry in within):
                 break
             return
         raise UnprovenError(Trouble.UNKNOWN, "it was said not to be there, and no listing confirms that")
