@@ -106,7 +106,8 @@ class OddFtpServer:
     """A server in this process. It notes what it is asked for in `asked`, and goes wrong as it is told to.
 
     `replies` are for commands that are then not carried out; an empty one is none at all. `sent` changes what goes over
-    a connection for data, and `bytes_per_second` how fast, if it is not 0.
+    a connection for data, and `bytes_per_second` how fast, if it is not 0. If it `is_late`, it says how a transfer went
+    just before its next reply.
     """
 
     root: Path
@@ -117,7 +118,7 @@ class OddFtpServer:
     replies: dict[str, str | Callable[[str], str | None]] = attrs.field(factory=dict)
     sent: Callable[[str, bytes], bytes] | None = None
     entered: list[str] = attrs.field(factory=list)
-    is_dumb_after_transfers: bool = False
+    is_late: bool = False
     bytes_per_second: int = 0
     is_over: threading.Event = attrs.field(factory=threading.Event)
 
@@ -128,6 +129,15 @@ class OddFtpServer:
             self.entered.append(argument)
         reply = self.replies.get(command)
         return reply(argument) if callable(reply) else reply
+
+    def due(self, withheld: list[str], reply: str) -> list[str]:
+        """What it says in a session when it should reply something."""
+        if self.is_late and reply.startswith(("226", "426")):
+            withheld.append("226 Done.")
+            return []
+        due = [*withheld, reply]
+        withheld.clear()
+        return due
 
     @property
     def url(self) -> str:
@@ -171,8 +181,8 @@ def _handler_of(odd: OddFtpServer) -> Any:
 
     class OddDataHandler(ThrottledDTPHandler):  # type: ignore[misc]
         def __init__(self, sock: Any, cmd_channel: Any) -> None:
-            super().__init__(sock, cmd_channel)
             self.read_limit = self.write_limit = odd.bytes_per_second
+            super().__init__(sock, cmd_channel)
 
     class OddHandler(FTPHandler):  # type: ignore[misc]
         dtp_handler = OddDataHandler
@@ -182,6 +192,7 @@ def _handler_of(odd: OddFtpServer) -> Any:
 
         def on_connect(self) -> None:
             odd.connections += 1
+            self.withheld: list[str] = []
 
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             reply = odd.reply_to(cmd, arg)
@@ -191,8 +202,8 @@ def _handler_of(odd: OddFtpServer) -> Any:
                 self.respond(reply)
 
         def respond(self, resp: str, **how: Any) -> None:
-            if not (odd.is_dumb_after_transfers and resp.startswith(("226", "426"))):
-                super().respond(resp, **how)
+            for each in odd.due(self.withheld, resp):
+                super().respond(each, **how)
 
         def push_dtp_data(self, data: Any, isproducer: bool = False, file: Any = None, cmd: str = "") -> None:
             if odd.sent is not None:

@@ -311,7 +311,7 @@ def test_a_server_is_tested_in_a_folder_of_its_own(server: str, request: pytest.
     quick = ("delete", "ranges", "names", "fresh-lists", "threads", "processes", "fork", "clock")
     checks = CHECKS if LONG else [BY_NAME[name] for name in quick]
 
-    report = run_checks(subject_at(Address(url=url, options=there.options)), checks=checks)
+    report = run_checks(subject_at(Address(url=url, options=there.options)), checks=checks, thorough=LONG)
 
     assert report.passed, report.table()
     assert report.capabilities.modified_times is True

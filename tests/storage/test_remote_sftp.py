@@ -28,9 +28,9 @@ import pytest
 
 from safebackup.errors import Code, ConfigurationError, ConflictError, NotFoundError, StorageError
 from safebackup.storage import DeleteStore, ObjectInfo, open_store
-from safebackup.storage.remote import Limits
+from safebackup.storage.remote import Limits, Trouble
 from safebackup.storage.remote.reaching import transport_of
-from safebackup.storage.remote.sftp import SftpTransport
+from safebackup.storage.remote.sftp import SftpError, SftpTransport
 from safebackup.testing.proxy import FaultProxy, Mode
 from tests.servers import SshServer, start_ssh
 from tests.servers.server import Server, files_below
@@ -237,6 +237,7 @@ def test_another_who_was_quicker_is_not_replaced(odd: OddServer, error: Exceptio
 
     assert outcome == ("stored" if theirs == b"ours!" else "conflict")
     assert files_below(odd.root) == {"packs/first": b"", "packs/one": theirs}
+    assert ("link" in asked_for(odd, lambda: store.put_new("packs/last", b""))) == (error is None)
 
 
 def test_what_a_killed_writer_or_a_cleaner_left_half_done_is_no_obstacle(odd: OddServer) -> None:
@@ -463,9 +464,12 @@ def test_s3_a_folder_that_vanishes_while_it_is_listed_is_no_answer(odd: OddServe
     store.put_new("packs/two", b"2")
     odd.faults["scandir"] = vanished_below(b"/ab")
 
-    with pytest.raises(StorageError) as caught:
-        store.list("")
-    assert caught.value.retryable
+    transport = transport_of(odd.url, odd.options, LIMITS)
+    with pytest.raises(SftpError) as caught:
+        list(transport.entries(""))
+    assert transport.trouble_of(caught.value) is Trouble.UNREACHED
+    transport.close()
+    fails_in_time(lambda: store.list(""), 8)
 
     del odd.faults["scandir"]
     assert [info.name for info in store.list("")] == ["packs/ab/one", "packs/two"]
@@ -596,7 +600,7 @@ def small_disk(path: Path) -> Iterator[Path]:
 SCRIPT = """
 import sys, json
 from safebackup.storage import open_store
-from safebackup.storage.remote import Limits
+from safebackup.storage.remote import Limits, Trouble
 url, options = json.loads(sys.argv[1])
 store = open_store(url, storage_options=options, limits=Limits(request=5, deadline=20))
 store.put_new("packs/one", b"1")

@@ -306,8 +306,22 @@ def test_s9_after_a_fork_child_and_parent_both_go_on(samba: SambaServer, folder:
     subprocess.run([sys.executable, "-c", script, samba.url(folder), USER, SECRET], check=True, timeout=60)
 
 
+def test_s6_names_that_windows_keeps_for_itself_can_be_stored_and_listed(samba: SambaServer, folder: str) -> None:
+    names = ["aux.x/one", "com1", "lpt9.a.b", "nul", "packs./one"]
+    store = opened(samba, folder)
+
+    for name in names:
+        store.put_new(name, b"1")
+
+    assert store.list("") == [ObjectInfo(name, 1) for name in names]
+    for name in names:
+        assert store.get(name) == b"1"
+        store.delete(name)
+    assert store.list("") == []
+
+
 def test_a_transport_lists_what_is_no_object_too(samba: SambaServer, folder: str) -> None:
-    names = ["Upper Case", "ü/ß", "a%41b", "a#b", "tmp/others", ".hidden"]
+    names = ["Upper Case", "ü/ß", "a%41b", "a#b", "tmp/others", ".hidden", "a!b", "nullo!"]
     for name in names:
         path = samba.program.folder / "data" / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def wrong_address(trial: Trial) -> str:
     return "it is said that nothing is there"
 
 
-@check("clock", "", seconds=5)
+@check("clock", "", seconds=5, essential=False)
 def clock(trial: Trial) -> str:
     """The store's clock against ours; no safety rests on either."""
     if trial.subject.address is None:

@@ -43,7 +43,8 @@ class Check:
     """A check: what it is called, which guarantee it is about, and what it does.
 
     `act` returns what it saw, or raises. `seconds` is what it may take of the time for all;
-    one that is `thorough` is left out unless everything is asked for.
+    one that is `thorough` is left out unless everything is asked for. One that is not `essential` shows a capability,
+    on which no safety rests.
     """
 
     name: str
@@ -51,14 +52,21 @@ class Check:
     seconds: float
     act: Callable[[Trial], str]
     thorough: bool = False
+    essential: bool = True
 
 
 Act: TypeAlias = Callable[["Trial"], str]
 
 
-def check(name: str, guarantee: str, *, seconds: float = 15, thorough: bool = False) -> Callable[[Act], Check]:
+def check(
+    name: str, guarantee: str, *, seconds: float = 15, thorough: bool = False, essential: bool = True
+) -> Callable[[Act], Check]:
     """Make a function a check."""
-    return lambda act: Check(name=name, guarantee=guarantee, seconds=seconds, act=act, thorough=thorough)
+
+    def made(act: Act) -> Check:
+        return Check(name=name, guarantee=guarantee, seconds=seconds, act=act, thorough=thorough, essential=essential)
+
+    return made
 
 
 @attrs.define(eq=False)

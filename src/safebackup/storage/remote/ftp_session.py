@@ -253,12 +253,12 @@ def _connected(where: str, told: dict[str, Any], limits: Limits) -> ftplib.FTP:
             ftp.prot_p()
     except BaseException as error:
         ftp.close()
-        _raise_refusal(where, error, password)
+        _raise_refusal(where, error)
         raise
     return ftp
 
 
-def _raise_refusal(where: str, error: BaseException, password: str) -> None:
+def _raise_refusal(where: str, error: BaseException) -> None:
     """Raise for what trying again does not change, and else return."""
     if isinstance(error, ssl.SSLCertVerificationError):
         raise StorageError(
@@ -267,10 +267,9 @@ def _raise_refusal(where: str, error: BaseException, password: str) -> None:
             hint="Use the name that the certificate has; if the server made its own, let SSL_CERT_FILE name a copy.",
         ) from None
     if isinstance(error, ftplib.error_perm):
-        said = str(error).replace(password, "***") if password else str(error)
         is_denied = trouble_of_reply(error) is Trouble.DENIED
         raise StorageError(
-            f"{where} lets nobody in with these credentials: {said}" if is_denied else f"{where}: {said}",
+            f"{where} lets nobody in with these credentials: {error}" if is_denied else f"{where}: {error}",
             code=Code.STORE_DENIED if is_denied else Code.STORE_FAILED,
             hint="Check the user and the password, and whether the server wants or has TLS (the storage option tls).",
         ) from None

@@ -7,6 +7,7 @@ process only one request is made at a time, and one that takes too long loses it
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import threading
@@ -47,6 +48,8 @@ _TROUBLES = {
     NtStatus.STATUS_DELETE_PENDING: Trouble.UNREACHED,
 }
 _PIECE = 1 << 20
+# Names that Windows gives to devices, whatever follows a dot, and the dot at the end that it drops.
+_NOT_FOR_FILES = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9])(?=\.|$)|.*\.$", re.IGNORECASE)
 _ALL_MAY = "rwd"  # while this has a file open, others may do anything with it
 
 
@@ -185,7 +188,7 @@ class SmbTransport:
         self._close()
 
     def _at(self, path: str) -> str:
-        return f"{self._root}\\{path}".replace("/", "\\") if path else self._root
+        return "\\".join([self._root, *(_written(part) for part in path.split("/") if part)])
 
     @contextmanager
     def _turn(self, carries: int = 0) -> Iterator[None]:
@@ -237,7 +240,7 @@ class SmbTransport:
         with self._turn():
             found = [entry.smb_info for entry in smbclient.scandir(self._at(folder), **self._with)]
         return [
-            (each.file_name, each.file_attributes, each.end_of_file, to_nanoseconds(each.last_write_time))
+            (_called(each.file_name), each.file_attributes, each.end_of_file, to_nanoseconds(each.last_write_time))
             for each in found
         ]
 
@@ -284,6 +287,18 @@ class _Turns:
 
 
 _turns = _Turns()
+
+
+def _written(part: str) -> str:
+    """A part of a path as it is written on the share."""
+    found = _NOT_FOR_FILES.match(part)
+    return f"{found[0]}!{part[found.end() :]}" if found else part
+
+
+def _called(part: str) -> str:
+    """What was written so, back again."""
+    plain = part.replace("!", "", 1)
+    return plain if _written(plain) == part else part
 
 
 def _end(connections: dict[str, Any], process: int) -> None:
