@@ -889,15 +889,14 @@ def assert_whole(path: Path) -> int:
 
 @pytest.mark.parametrize("file_system", ["all", "no nameless files"], indirect=True)
 def test_killed_at_any_moment_a_restore_leaves_only_whole_files(tmp_path: Path, file_system: str) -> None:
-    began = time.perf_counter()
-    assert os.waitstatus_to_exitcode(os.waitpid(start_placing(tmp_path / "undisturbed"), 0)[1]) == 0
-    seconds = time.perf_counter() - began
-
     interrupted = 0
     for number in range(15):
         path = tmp_path / f"target {number}"
         child = start_placing(path)
-        time.sleep(random.uniform(0, seconds))
+        last_seen = path / f"d{number // 2}" / str(random.randrange(50) + number // 2 * 50)
+        while not last_seen.exists() and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            pass
+        time.sleep(random.uniform(0, 0.001))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         interrupted += 0 < assert_whole(path) < PLACED

@@ -325,6 +325,7 @@ def test_an_s3_that_ignores_conditions_is_told_to_be_not_exclusive(liar_server: 
     report = run_checks(
         subject_at(Address(url=url, options=liar_server.options)),
         checks=[BY_NAME["delete"], BY_NAME["race-of-threads"]],
+        thorough=True,  # as much time as it takes
     )
 
     assert report.capabilities.exclusive_create is False

@@ -88,7 +88,7 @@ class TestLiar(StoreContract):
 
     @pytest.fixture
     def store(self, liar_server: Server, folder: str) -> DeleteStore:
-        return opened(liar_server, folder, limits=Limits(request=5, deadline=2, first_answer=2))
+        return opened(liar_server, folder)
 
     @pytest.fixture
     def reopened(self, liar_server: Server, folder: str) -> Callable[[], DeleteStore]:
@@ -117,11 +117,13 @@ class TestLiar(StoreContract):
 
         assert store.list("") == [ObjectInfo("packs/one", 1)]
 
-    def test_deleting_what_the_server_takes_for_a_folder_fails_and_removes_nothing(self, store: DeleteStore) -> None:
+    def test_deleting_what_the_server_takes_for_a_folder_fails_and_removes_nothing(
+        self, store: DeleteStore, liar_server: Server, folder: str
+    ) -> None:
         store.put_new("packs/one", b"1")
 
         with pytest.raises(StorageError):
-            store.delete("packs")
+            opened(liar_server, folder, limits=Limits(request=5, deadline=2, first_answer=2)).delete("packs")
 
         assert store.get("packs/one") == b"1"
 

@@ -1118,7 +1118,7 @@ def test_a_place_that_cannot_be_written_to_is_refused(
 
 
 def test_a_missing_package_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="smbprotocol"), TarSnapshotWriter("smb://host/share/a.tar.zst"):
+    with pytest.raises(ConfigurationError, match="dropboxdrivefs"), TarSnapshotWriter("dropbox://folder/a.tar.zst"):
         pass
 
 

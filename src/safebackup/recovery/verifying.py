@@ -7,9 +7,7 @@ so that everything has been read after twenty runs. `full`: every object, every 
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from itertools import chain
 from typing import Literal
@@ -18,7 +16,7 @@ import attrs
 import msgspec
 
 from safebackup.emergency import changed_emergency
-from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, SafeBackupError, StorageError
+from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, SafeBackupError
 from safebackup.events import FindingRaised, NoProgress, Observer, Progress, RunFinished, RunStarted, ignore, logged
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.header import FOLDER, Kind, is_object_name, require_digest
@@ -36,6 +34,7 @@ from safebackup.format.manifest import (
 from safebackup.format.objects import decode
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.records import JournalBody, SnapshotBody
+from safebackup.recovery.pack_reading import PackReading, PackResult, Promises
 from safebackup.recovery.record_findings import differing_copies, gaps, strangers, void_snapshots
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.committing import journal_body, write_journal
@@ -43,13 +42,12 @@ from safebackup.repository.history import VERIFICATION, History, read_history
 from safebackup.repository.keys import read_slots
 from safebackup.repository.manifests import Manifests, require_same_shape
 from safebackup.repository.reading import ChunkReader, kind_of_pack
-from safebackup.repository.writing import decode_pack, salvage_pack, worker_count
+from safebackup.repository.writing import salvage_pack, worker_count
 from safebackup.storage import ObjectInfo
 
 SLICES = 20
 _FINDINGS_KEPT = 10_000
 _PATHS_NAMED = 20
-_PACKS_AHEAD = 3
 _TRIES = 3
 _PACK_FOLDERS = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
 
@@ -243,6 +241,8 @@ class _Verification:
     _checked: dict[tuple[bytes, bytes, PathState], tuple[int, PathState]] = attrs.field(factory=dict)
     _bad_chunks: set[bytes] = attrs.field(factory=set)
     _condemned: set[str] = attrs.field(factory=set)  # doomed packs that hold the only copy of something
+    _promises: Promises = attrs.field(factory=Promises)
+    _readings: list[PackReading] = attrs.field(factory=list)
 
     def perform(self) -> None:
         """Read what the level asks for."""
@@ -250,8 +250,20 @@ class _Verification:
         self._sizes = {info.name: info.size_bytes for info in objects}
         self._check_records(objects)
         self._check_indexes()
+        try:
+            self._check_content_of_all()
+        finally:
+            for reading in self._readings:
+                reading.close()
+
+    def _check_content_of_all(self) -> None:
+        early: list[str] = []
         if self.whole:
             self._check_pack_sizes()
+            if self.level is Level.FULL:
+                # All of these will be read whatever the snapshots need, so threads begin at once.
+                early = self._pack_names()
+                self._start_reading(early)
         for name, body in self.chosen.items():
             self._check_snapshot(name, body)
         for name in sorted(self._condemned):
@@ -262,7 +274,7 @@ class _Verification:
                 "If a deletion is under way, let it finish; otherwise make a new backup, which stores that again.",
                 name,
             )
-        self._read_packs()
+        self._read_packs(early)
         if self._bad_chunks or self._bad_places:
             self._locate()
 
@@ -319,12 +331,16 @@ class _Verification:
         for loaded in index.visible.values():
             previous = b""
             try:
-                for chunk_id, _ in index.entries(loaded):
-                    if chunk_id < previous:
+                promises = Promises()
+                for entry in index.entries(loaded):
+                    if entry[0] < previous:
                         raise IntegrityError(f"{loaded.name} is not sorted", code=Code.INDEX_MISMATCH)
-                    previous = chunk_id
+                    previous = entry[0]
+                    promises.add(entry)
             except (IntegrityError, NotFoundError) as caught:
                 index.problems[loaded.name] = caught
+            else:
+                self._promises.add_all(promises)
         for name, problem in index.problems.items():
             self._damaged(name, problem)
 
@@ -442,7 +458,12 @@ class _Verification:
 
     # Packs
 
-    def _read_packs(self) -> None:
+    def _start_reading(self, names: Iterable[str]) -> None:
+        self._readings.append(
+            PackReading(self.repository.store, self.repository.identity, names, self._promises, workers=self.workers)
+        )
+
+    def _read_packs(self, early: list[str]) -> None:
         names = self._pack_names()
         self.packs_total = len(names)
         if self.level is Level.STRUCTURE:
@@ -450,20 +471,22 @@ class _Verification:
         if self.level is Level.SAMPLE:
             names = self._sampled(names)
         self.callback.set_size(sum(self._sizes[name] for name in names))
-        promised = self._promised(frozenset(names))
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="safebackup-verify")
-        try:
-            for name, places in _ahead(pool, self._read_pack, names):
-                self.packs_read += 1
-                if isinstance(places, SafeBackupError):
-                    self.damaged_packs.add(name)
-                    self._damaged(name, places)
-                    self._compare(name, self._salvage(name))
-                elif self._confirmed(places) != promised.get(name, 0):
-                    self._compare(name, places)
-                self.callback.relative_update(self._sizes[name])
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._start_reading(sorted({*names}.difference(early)))
+        for result in chain.from_iterable(self._readings):
+            self._take_pack(result)
+
+    def _take_pack(self, result: PackResult) -> None:
+        name, places = result.name, result.places
+        self.packs_read += 1
+        self.objects_read += 1
+        self.bytes_read += result.size_bytes
+        if result.problem is not None:
+            self.damaged_packs.add(name)
+            self._damaged(name, result.problem)
+            self._compare(name, self._salvage(name))
+        elif places is not None and self._confirmed(places) != self._promises.count(name):
+            self._compare(name, places)
+        self.callback.relative_update(self._sizes[name])
 
     def _pack_names(self) -> list[str]:
         doomed = self.reader.index.doomed - self._condemned
@@ -499,32 +522,10 @@ class _Verification:
             return int.from_bytes(self.repository.runtime.random(4), "big") % SLICES
         return (max(taken)[1] + 1) % SLICES
 
-    def _promised(self, names: frozenset[str]) -> Counter[str]:
-        """How many entries of indexes lie in each of these packs."""
-        return Counter(
-            place.pack
-            for loaded in self.reader.index.visible.values()
-            if loaded.name not in self.reader.index.problems
-            for _, place in self.reader.index.entries(loaded)
-            if place.pack in names
-        )
-
     def _confirmed(self, places: dict[bytes, ChunkPlace]) -> int:
         """How many entries of indexes say of these chunks just what was found."""
         find_all = self.reader.index.find_all
         return sum(found == place for chunk_id, place in places.items() for found in find_all(chunk_id))
-
-    def _read_pack(self, name: str) -> dict[bytes, ChunkPlace] | SafeBackupError:
-        try:
-            data = self.repository.store.get(name)
-            self._was_read(data)
-            require_digest(name, data)
-            kind = kind_of_pack(name)
-            return dict(decode_pack(name, data, kind, self.repository.identity, self.reader.ids))
-        except StorageError:
-            raise
-        except SafeBackupError as problem:
-            return problem
 
     def _salvage(self, name: str) -> dict[bytes, ChunkPlace]:
         """The chunks of a damaged pack that still decode to their ids."""
@@ -636,19 +637,3 @@ class _Verification:
             f"good: with 95 % confidence fewer than {bound:.1%} of packs are bad; one bad pack would have been found "
             f"with p = {power:.0%}. All are read after {SLICES} samples."
         )
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    work: Callable[[str], dict[bytes, ChunkPlace] | SafeBackupError],
-    names: Iterable[str],
-) -> Iterator[tuple[str, dict[bytes, ChunkPlace] | SafeBackupError]]:
-    """Results in order, with a bounded number of packs in memory."""
-    pending: deque[tuple[str, Future[dict[bytes, ChunkPlace] | SafeBackupError]]] = deque()
-    for name in names:
-        pending.append((name, pool.submit(work, name)))
-        if len(pending) > _PACKS_AHEAD:
-            first, future = pending.popleft()
-            yield first, future.result()
-    for first, future in pending:
-        yield first, future.result()
