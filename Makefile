@@ -1,6 +1,7 @@
 # make demo    what safebackup does, in one script, with nothing installed but the package
 # make test    everything that has to be green
 # make long    the same searches and sweeps in full: hours, where `make test` takes samples
+# make bench   safebackup beside restic, borg, tar and a script: hours, see benchmarks/README.md
 # make check   formatting, lint, types, layers
 # make clean   remove what make made
 #
@@ -27,7 +28,7 @@ RUN := .venv/bin/python -m
 EXTRAS := azure,gcs,s3,sftp,smb,testing,webdav
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test long prepare system check portable clean
+.PHONY: demo test long bench prepare system check portable clean
 
 demo: .venv/package-ready
 	@.venv/bin/python examples/demo.py
@@ -38,6 +39,10 @@ test: prepare
 
 long: .venv/tests-ready .venv/azurite/ready
 	@SAFEBACKUP_LONG=1 $(RUN) pytest -o faulthandler_timeout=0
+
+# Options for it: make bench BENCH="--scale 0.1 --corpora tree,media"
+bench: .venv/bench-ready
+	@$(RUN) benchmarks --json build/benchmarks.json --charts build/benchmarks $(BENCH)
 
 # All that comes before the suite.
 prepare: system check portable .venv/azurite/ready
@@ -79,6 +84,10 @@ portable: .venv/tests-ready
 
 .venv/tests-ready: .venv/package-ready
 	$(RUN) pip install -q --no-compile -e '.[$(EXTRAS)]' --group test
+	@touch $@
+
+.venv/bench-ready: .venv/package-ready
+	$(RUN) pip install -q --group bench
 	@touch $@
 
 # Not made where it could not be installed: that is tried again next time, and stops nothing but in CI.

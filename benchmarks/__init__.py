@@ -1,0 +1,1 @@
+"""What safebackup costs beside restic, borg, tar and a plain script: `make bench`."""
