@@ -31,7 +31,7 @@ RELEASED = {
         gap overlap gap-clash wildcard-dst midnight-gap host-tz utc-intent host-zone-disagrees ambiguous-abbrev
         tzdata-old tzdata-skew tzdata-changed alias-zone rare uneven-step dom-dow-or star-step-and dialect-dow
         rpo-exceeded overrun contention
-        command-failed command-not-found command-deadline
+        process-lost command-failed command-not-found command-deadline
         export-diverges export-impossible
         key-exists key-still-needed key-outdated keys-changed keys-contradict key-may-be-known no-key-slot
         path-missing path-extra path-differs path-drifted not-compared nothing-compared one-and-the-same

@@ -299,7 +299,7 @@ def _our_index(data: bytes) -> object:
     name = object_name(Kind.INDEX, digest_of(data), tier=2)
     found, seal, table = read_table(data, IndexTable, name=name, kind=Kind.INDEX, identity=PLAIN)
     block = seal.open(data[header.HEADER_BYTES : found.table_offset], 1, name=name)
-    entries = [[chunk_id, *attrs.astuple(place)] for chunk_id, place in unpack_block(block, table.packs, name=name)]
+    entries = [[chunk_id, *place] for chunk_id, place in unpack_block(block, table.packs, name=name)]
     return {"name": name, "header": _shown_header(found), "entries": entries, "table": _builtins(table)}
 
 

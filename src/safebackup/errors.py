@@ -135,6 +135,7 @@ class Code(StrEnum):
     CONDEMNED_PACK = "condemned-pack"
     EMERGENCY_CHANGED = "emergency-changed"
     # Other programs
+    PROCESS_LOST = "process-lost"
     COMMAND_FAILED = "command-failed"
     COMMAND_NOT_FOUND = "command-not-found"
     COMMAND_DEADLINE = "command-deadline"

@@ -586,7 +586,7 @@ class ForgedIndex:
         (loaded,) = index.visible.values()
         numbers = {row.name: number for number, row in enumerate(loaded.table.packs)}
         rows: list[list[int | bytes]] = [
-            [chunk, numbers[place.pack], *attrs.astuple(place)[1:]] for chunk, place in index.entries(loaded)
+            [chunk, numbers[place.pack], *place[1:]] for chunk, place in index.entries(loaded)
         ]
         return cls(stage.forger, msgspec.structs.replace(loaded.table, replaces=[loaded.name], tier=1), rows)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import msgspec
 import pytest
 from hypothesis import given
@@ -72,7 +71,7 @@ def test_a_frame_that_would_be_too_large_is_refused_before_it_is_opened() -> Non
     _, place = next(places_of(pack.name, table))
     for raw_bytes in (FRAME_BYTES_MAX + 1, -1):
         with pytest.raises(IntegrityError):
-            open_frame(seal, b"", attrs.evolve(place, raw_bytes=raw_bytes))
+            open_frame(seal, b"", place._replace(raw_bytes=raw_bytes))
 
 
 ROW = FrameRow(Codec.RAW, 5 + TAG_BYTES, 5, b"a" * 64, [2, 3])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safebackup.repository.tiering import FAN_IN, TIERS_MAX, due_merge, read_visible, tier_of
+from safebackup.repository.tiering import FAN_IN, TIERS_MAX, due_carry, due_merge, read_visible, tier_of
 
 NEVER_FULL = 1 << 30
 
@@ -26,13 +26,14 @@ class Part:
 Stored = dict[str, Part]
 
 
-def grow(runs: int, *, full: int = NEVER_FULL) -> Stored:
+def grow(runs: int, *, full: int = NEVER_FULL, small: int = 0) -> Stored:
     """What so many runs leave, each adding an object and merging once, in the way in which writers merge indexes."""
     stored: Stored = {}
     for run in range(runs):
         visible = look(stored)
         stored[f"index/0/{run:04}"] = Part(frozenset([run]))
-        due = due_merge({name: len(part.items) for name, part in visible.items()}, full=full)
+        sizes = {name: len(part.items) for name, part in visible.items()}
+        due = due_carry(sizes, small=small) or due_merge(sizes, full=full)
         if due is None:
             continue
         items = sorted(item for name in due.names for item in visible[name].items)
@@ -49,7 +50,7 @@ def look(stored: Stored, damaged: frozenset[str] = frozenset()) -> Stored:
     """What a reader sees."""
     return read_visible(
         stored,
-        lambda name: None if name in damaged else stored[name],
+        lambda names: [None if name in damaged else stored[name] for name in names],
         lambda part: part.replaces,
         lambda part: part.beside,
     )
@@ -65,6 +66,45 @@ def test_a_thousand_runs_are_read_through_few_objects(runs: int) -> None:
     visible = look(grow(runs))
     assert items_of(visible) == frozenset(range(runs))
     assert len(visible) <= 4 * FAN_IN
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 63, 64, 100, 127, 600])
+def test_small_objects_are_as_few_as_binary_digits(runs: int) -> None:
+    visible = look(grow(runs, small=NEVER_FULL))
+    assert items_of(visible) == frozenset(range(runs))
+    assert len(visible) <= runs.bit_length() + 1  # the last run merges what was there before it
+
+
+def test_what_is_no_longer_small_is_merged_by_eight_and_small_ones_beside_it_by_two() -> None:
+    visible = look(grow(600, small=20))
+    assert items_of(visible) == frozenset(range(600))
+    sizes = sorted(len(part.items) for part in visible.values())
+    assert len([size for size in sizes if size < 20]) <= 6
+    assert len(visible) <= 6 + 2 * FAN_IN
+
+
+@given(st.integers(1, 150), st.integers(0, 1 << 32), st.sampled_from([8, 40, NEVER_FULL]))
+def test_damaged_carries_hide_nothing(runs: int, seed: int, small: int) -> None:
+    require_nothing_hidden(grow(runs, small=small), runs, Random(seed))
+
+
+def test_a_carry_ripples_through_all_tiers_that_have_one_and_stops_at_the_first_that_has_none() -> None:
+    sizes = dict.fromkeys(["index/0/a", "index/0/b", "index/1/c", "index/2/d", "index/4/e"], 1)
+    due = due_carry(sizes, small=2)
+    assert due is not None
+    assert (due.tier, list(due.names)) == (3, ["index/0/a", "index/0/b", "index/1/c", "index/2/d"])
+    assert due_carry({**sizes, "index/0/a": 2}, small=2) is None
+    alone = {name: size for name, size in sizes.items() if name != "index/0/a"}
+    assert due_carry(alone, small=2) is None
+
+
+def test_a_carry_never_goes_beyond_the_last_tier_nor_takes_what_is_none_of_ours() -> None:
+    last = dict.fromkeys([f"index/{TIERS_MAX}/a", f"index/{TIERS_MAX}/b"], 1)
+    assert due_carry(last, small=2) is None
+    due = due_carry({**last, f"index/{TIERS_MAX - 1}/c": 1, f"index/{TIERS_MAX - 1}/d": 1}, small=2)
+    assert due is not None
+    assert (due.tier, len(due.names)) == (TIERS_MAX, 2)
+    assert due_carry({"index/two/a": 1, "index/two/b": 1}, small=2) is None
 
 
 @pytest.mark.parametrize("runs", [9, 100, 1000])

@@ -194,7 +194,7 @@ class _Deletion:
                 raise RefusedToDeleteError(f"a snapshot needs chunk {chunk_id.hex()}") from problem
             return
         if writer.claim(chunk_id):
-            writer.add_frame(writer.encode([(chunk_id, data)]), kind)
+            writer.add_frame(writer.encode(data, [chunk_id], [len(data)]), kind)
 
     def _read_all(self, folder: str, shape: type[T], kind: Kind) -> Iterable[T]:
         for info in self.store.list(folder):

@@ -7,6 +7,7 @@ a segment in which nothing changed is not even encoded, its chunk is used again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Protocol
 
 import attrs
@@ -26,9 +27,11 @@ from safebackup.format.objects import encode
 from safebackup.format.records import SnapshotBody
 from safebackup.repository.committing import Trees
 from safebackup.repository.manifests import Manifests, require_same_shape
+from safebackup.repository.requesting import one_ahead
 from safebackup.repository.writing import Writer
 
 SEGMENT_ENTRIES_MAX = 4096
+_WINDOW_BYTES = 8 << 20  # of segments that are fetched together; twice that is under way
 
 
 @attrs.frozen(eq=False)
@@ -106,8 +109,12 @@ class Previous:
             self._segment = next(self._segments, None)
 
     def _read(self, manifests: Manifests, parent: SnapshotBody) -> Iterator[KnownSegment]:
-        try:
-            for ref, evidence_ref in zip(manifests.refs(parent.manifest), manifests.refs(parent.evidence), strict=True):
+        store = manifests.reader.store
+        manifests.read_roots_ahead(parent.manifest, parent.evidence)
+        # The next window is fetched while the scan is in this one: over a network the scan never waits for a segment.
+        windows = self._windows(manifests, parent)
+        for window in one_ahead(store, lambda pairs: manifests.read_ahead(chain(*pairs)), windows):
+            for ref, evidence_ref in window:
                 try:
                     segment, evidence = manifests.segment(ref), manifests.evidence(evidence_ref)
                     require_same_shape(segment, evidence)
@@ -125,11 +132,24 @@ class Previous:
                         evidence.inodes,
                         frozenset(evidence.young),
                     )
+
+    def _windows(self, manifests: Manifests, parent: SnapshotBody) -> Iterator[list[tuple[NodeRef, NodeRef]]]:
+        """Segments with their evidence, some MiB at a time."""
+        window: list[tuple[NodeRef, NodeRef]] = []
+        size_bytes = 0
+        try:
+            for pair in zip(manifests.refs(parent.manifest), manifests.refs(parent.evidence), strict=True):
+                window.append(pair)
+                size_bytes += sum(ref.chunk_bytes for ref in pair)
+                if size_bytes >= _WINDOW_BYTES:
+                    yield window
+                    window, size_bytes = [], 0
         except ConfigurationError:
             raise
         except (IntegrityError, ValueError) as problem:
             found = problem if isinstance(problem, IntegrityError) else IntegrityError(f"the evidence tree: {problem}")
             self.problems.append(found)
+        yield window
 
 
 @attrs.define

@@ -29,7 +29,7 @@ from safebackup.findings import Finding, Severity, printable
 from safebackup.format.chunking import Chunker
 from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_content, time_to_stored
 from safebackup.format.pack import EncodedFrame
-from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
+from safebackup.repository.writing import FRAME_BYTES, SMALL_BYTES_MAX, Writer, fresh_memory
 from safebackup.streaming import Fill
 
 T = TypeVar("T")
@@ -150,6 +150,7 @@ class Pipeline:
         self._builder = builder
         self._previous = previous
         self._chunker = chunker
+        self._small_max = min(chunker.bytes_min, SMALL_BYTES_MAX - 2)
         self._evidence = evidence
         self._clock = clock
         self._report = report
@@ -308,11 +309,12 @@ class Pipeline:
     def _take_file(self, item: Item) -> None:
         status = item.found.status
         size = status.st_size
-        if size > self._chunker.bytes_min or (size > _SPARSE_BYTES_MIN and may_have_holes(status)):
+        if size > self._small_max or (size > _SPARSE_BYTES_MIN and may_have_holes(status)):
             self._store_large(item)
             return
         try:
-            whole = read_whole(item.found.absolute, status, most=self._chunker.bytes_min)
+            into = self._writer.room_for_data()
+            whole = read_whole(item.found.absolute, status, into, most=self._small_max)
         except BecameLargeError:
             self._store_large(item)
             return
@@ -322,8 +324,8 @@ class Pipeline:
         item.torn, item.xattrs = whole.torn, whole.xattrs
         if whole.xattrs_error is not None:
             self._metadata_unreadable(item, whole.xattrs_error)
-        data = whole.data
-        self._settle_file(item, whole.status, [(self._writer.put_data(data), len(data))] if data else [])
+        size = whole.size_bytes
+        self._settle_file(item, whole.status, [(self._writer.put_in_room(size), size)] if size else [])
 
     def _harvest(self) -> None:
         self._jobs.popleft()()
@@ -564,4 +566,8 @@ def _encode_group(writer: Writer, group: list[memoryview]) -> _GroupResult:
         extents.append((chunk_id, len(chunk)))
         if writer.claim(chunk_id):
             chunks.append((chunk_id, chunk))
-    return _GroupResult(extents, writer.encode(chunks) if chunks else None)
+    if not chunks:
+        return _GroupResult(extents, None)
+    raw = chunks[0][1] if len(chunks) == 1 else b"".join(chunk for _, chunk in chunks)
+    frame = writer.encode(raw, [chunk_id for chunk_id, _ in chunks], [len(chunk) for _, chunk in chunks])
+    return _GroupResult(extents, frame)

@@ -24,6 +24,7 @@ from safebackup.repository.adopting import adopt_packs
 from safebackup.repository.committing import Run, Trees, announce, commit, journal_body, write_journal
 from safebackup.repository.history import ADOPTED
 from safebackup.repository.repository import bind
+from safebackup.repository.requesting import both
 from safebackup.repository.runtime import SOFTWARE
 from safebackup.repository.store_tests import store_findings
 from safebackup.repository.tidying import tidy
@@ -277,13 +278,20 @@ class Publication:
         facts: dict[str, str | int | bool] = {}
         if interrupted := run.history.interrupted:
             facts[ADOPTED] = " ".join(sorted(one.hex() for one in interrupted))
-        try:
-            write_journal(run.repository, msgspec.structs.replace(record, snapshots=(name,), facts=facts))
-            tidy(run, self.writer)
-        except SafeBackupError as problem:
-            logger.warning("the snapshot is published, its journal record is not: %s", problem)
-        with noted("the snapshot is published"):
-            ensure_emergency(run.repository.store)
+        record = msgspec.structs.replace(record, snapshots=(name,), facts=facts)
+
+        def conclude() -> None:
+            try:
+                noted_as = write_journal(run.repository, record)
+                tidy(run, self.writer, snapshots={name: body}, journal={noted_as: record})
+            except SafeBackupError as problem:
+                logger.warning("the snapshot is published, its journal record is not: %s", problem)
+
+        def put_beside() -> None:
+            with noted("the snapshot is published"):
+                ensure_emergency(run.repository.store)
+
+        both(run.repository.store, conclude, put_beside)  # neither needs the other, and no snapshot rests on them
 
 
 def require_files(name: str, excluded: dict[str, int], files: int, *, allow_empty: bool) -> None:

@@ -25,9 +25,9 @@ class BecameLargeError(Exception):
 
 @attrs.frozen
 class WholeFile:
-    """A small file, read at once: its content and the status that goes with it."""
+    """A small file, read at once: how many bytes it has, and the status that goes with them."""
 
-    data: bytes = attrs.field(repr=False)
+    size_bytes: int
     status: os.stat_result
     torn: bool
     xattrs: tuple[tuple[bytes, bytes], ...]
@@ -48,8 +48,8 @@ def open_file(absolute: bytes) -> int:
     return handle
 
 
-def read_whole(absolute: bytes, found: os.stat_result, *, most: int) -> WholeFile:
-    """Read a file of at most `most` bytes.
+def read_whole(absolute: bytes, found: os.stat_result, into: memoryview, *, most: int) -> WholeFile:
+    """Read a file of at most `most` bytes to the beginning of `into`, which has room for two bytes more.
 
     Raises:
         OSError: it cannot be read, or is gone.
@@ -64,15 +64,16 @@ def read_whole(absolute: bytes, found: os.stat_result, *, most: int) -> WholeFil
                 expected = os.fstat(handle)
             if expected.st_size > most or not stat.S_ISREG(expected.st_mode):
                 _raise_unfit(expected)
-            data = _read(handle, expected.st_size + 1)
+            size = _read(handle, into[: expected.st_size + 1])
             status = os.fstat(handle)
-            if len(data) == status.st_size and unchanged(expected, status):
-                return WholeFile(data, status, False, *_xattrs(handle))
+            if size == status.st_size and unchanged(expected, status):
+                return WholeFile(size, status, False, *_xattrs(handle))
         os.lseek(handle, 0, os.SEEK_SET)
-        data = _read(handle, most + 2)  # /proc has files of "0 bytes" with content, so the end is where reading ends
-        if len(data) > most:
+        # /proc has files of "0 bytes" with content, so the end is where reading ends.
+        size = _read(handle, into[: most + 2])
+        if size > most:
             raise BecameLargeError
-        return WholeFile(data, os.fstat(handle), True, *_xattrs(handle))
+        return WholeFile(size, os.fstat(handle), True, *_xattrs(handle))
     finally:
         os.close(handle)
 
@@ -83,15 +84,15 @@ def _raise_unfit(status: os.stat_result) -> None:
     raise OSError(errno.ENXIO, "it is no regular file any more")
 
 
-def _read(handle: int, most: int) -> bytes:
-    data = os.read(handle, most)
+def _read(handle: int, into: memoryview) -> int:
+    size = os.readv(handle, [into])
     # One byte less than asked for is the whole file; still less is a network file system, or a file that shrank.
-    while len(data) < most - 1:
-        more = os.read(handle, most - len(data))
+    while size < len(into) - 1:
+        more = os.readv(handle, [into[size:]])
         if not more:
             break
-        data += more
-    return data
+        size += more
+    return size
 
 
 def _xattrs(handle: int) -> tuple[tuple[tuple[bytes, bytes], ...], OSError | None]:

@@ -88,17 +88,7 @@ def build_index(
 
 
 def _pack_entry(chunk_id: bytes, place: ChunkPlace, numbers: dict[str, int]) -> bytes:
-    return _ENTRY.pack(
-        chunk_id,
-        numbers.setdefault(place.pack, len(numbers)),
-        place.ordinal,
-        place.codec,
-        place.offset,
-        place.stored_bytes,
-        place.raw_bytes,
-        place.chunk_offset,
-        place.chunk_bytes,
-    )
+    return _ENTRY.pack(chunk_id, numbers.setdefault(place.pack, len(numbers)), *place[1:])
 
 
 def unpack_entry(block: Buffer, position: int, packs: Sequence[PackRow], *, name: str) -> Entry:
@@ -110,7 +100,7 @@ def unpack_entry(block: Buffer, position: int, packs: Sequence[PackRow], *, name
     chunk_id, number, *rest = _ENTRY.unpack_from(block, position)
     if number >= len(packs):
         raise damaged(name, f"an entry names pack {number} of {len(packs)}")
-    return chunk_id, ChunkPlace(packs[number].name, *rest)
+    return chunk_id, ChunkPlace._make((packs[number].name, *rest))
 
 
 def unpack_block(block: Buffer, packs: Sequence[PackRow], *, name: str) -> Iterator[Entry]:

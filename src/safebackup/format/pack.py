@@ -7,6 +7,7 @@ A pack's table lists its frames with the chunks in them, so that an index can be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import attrs
 import msgspec
@@ -46,9 +47,11 @@ class EncodedFrame:
     lengths: Sequence[int]
 
 
-@attrs.frozen
-class ChunkPlace:
-    """Where one chunk lies: everything that a reader needs without asking the pack."""
+class ChunkPlace(NamedTuple):
+    """Where one chunk lies: everything that a reader needs without asking the pack.
+
+    A tuple, as there is one for every chunk that is written, looked up or verified.
+    """
 
     pack: str
     ordinal: int
@@ -122,21 +125,23 @@ def require_whole(table: PackTable, header: Header, *, name: str) -> None:
 
 def places_of(name: str, table: PackTable) -> Iterator[tuple[bytes, ChunkPlace]]:
     """Every chunk of a pack with its place, in stored order."""
+    for frame in frame_places(name, table):
+        yield from frame
+
+
+def frame_places(name: str, table: PackTable) -> Iterator[list[tuple[bytes, ChunkPlace]]]:
+    """The same, frame by frame."""
     offset = HEADER_BYTES
     for ordinal, row in enumerate(table.frames, start=1):
-        yield from _frame_places(name, ordinal, offset, row)
+        found = []
+        start = at = 0
+        for length in row.lengths:
+            place = ChunkPlace(name, ordinal, row.codec, offset, row.stored_bytes, row.raw_bytes, start, length)
+            found.append((row.ids[at : at + CHUNK_ID_BYTES], place))
+            start += length
+            at += CHUNK_ID_BYTES
+        yield found
         offset += row.stored_bytes
-
-
-def _frame_places(name: str, ordinal: int, offset: int, row: FrameRow) -> Iterator[tuple[bytes, ChunkPlace]]:
-    start = 0
-    for number, length in enumerate(row.lengths):
-        chunk_id = row.ids[number * CHUNK_ID_BYTES : (number + 1) * CHUNK_ID_BYTES]
-        yield (
-            chunk_id,
-            ChunkPlace(name, ordinal, row.codec, offset, row.stored_bytes, row.raw_bytes, start, length),
-        )
-        start += length
 
 
 def open_frame(seal: Seal, sealed: Buffer, place: ChunkPlace) -> Buffer:

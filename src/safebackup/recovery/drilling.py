@@ -22,7 +22,7 @@ from safebackup.recovery.drill_report import CHECKS, CLEAN_UP, COMPARE, RESTORE,
 from safebackup.recovery.leftovers import left_by_drills, removal_command
 from safebackup.recovery.lessons import Lessons
 from safebackup.recovery.matching import Conditions, Deviation, Matched, match_tree
-from safebackup.recovery.restoring import AnyPath, RestoreReport, restore
+from safebackup.recovery.restoring import RestoreReport, restore
 from safebackup.recovery.scratch import (
     Place,
     Scratch,
@@ -31,6 +31,7 @@ from safebackup.recovery.scratch import (
     remove,
     require_safe,
 )
+from safebackup.recovery.selection import AnyPath
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.committing import journal_body, write_journal
 from safebackup.repository.history import DRILL, History

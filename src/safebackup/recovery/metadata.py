@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from safebackup.errors import Code
 from safebackup.findings import Finding, Severity, printable
@@ -59,12 +59,15 @@ class Owner(NamedTuple):
     gid: int
 
 
+ShortfallCounts: TypeAlias = dict[tuple[Code, str, str], tuple[int, bytes]]
+
+
 class Shortfalls:
     """Counts what could not be set as recorded, by kind and cause; one for all placers of a restore, thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[tuple[Code, str, str], tuple[int, bytes]] = {}
+        self._seen: ShortfallCounts = {}  # by kind, aspect and cause: how many, and the first of them
 
     def add(self, code: Code, aspect: str, cause: str, path: bytes) -> None:
         """`aspect` of `path` is not as recorded, because of `cause`."""
@@ -77,6 +80,18 @@ class Shortfalls:
         if error.errno not in ERRORS_OF_ONE_PATH:
             raise error
         self.add(code, aspect, os.strerror(error.errno), path)
+
+    def counts(self) -> ShortfallCounts:
+        """What was counted so far, to be added to others."""
+        with self._lock:
+            return dict(self._seen)
+
+    def add_counts(self, counts: ShortfallCounts) -> None:
+        """What others have counted."""
+        with self._lock:
+            for key, (count, path) in counts.items():
+                before, first = self._seen.get(key, (0, path))
+                self._seen[key] = before + count, first
 
     def findings(self) -> list[Finding]:
         """One finding for each kind and cause, with a count and the first path."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 import attrs
 
-from safebackup.errors import Code, ConfigurationError, IntegrityError, NotFoundError, RefusedError
+from safebackup.errors import Code, ConfigurationError, IntegrityError, RefusedError
 from safebackup.events import (
     FILES_PER_COUNT,
     FilesCounted,
@@ -30,39 +29,33 @@ from safebackup.events import (
     logged,
 )
 from safebackup.findings import AT_HOME, Finding, Severity, printable, starts_at_home
-from safebackup.format.manifest import Entry, EntryKind, Segment, path_key
-from safebackup.format.pack import ChunkPlace
-from safebackup.format.sealing import Buffer
+from safebackup.format.manifest import Entry, EntryKind
+from safebackup.recovery.crew import AnyPlacer, Crew, Placed, Window
 from safebackup.recovery.owners import OwnerMap, Owners
 from safebackup.recovery.placing import (
     Overwrite,
     Owner,
-    PartialFile,
     Placer,
     Shortfalls,
     open_target,
     sync_target,
 )
+from safebackup.recovery.placing_process import PlacingProcess
+from safebackup.recovery.selection import AnyPath, Selection
 from safebackup.recovery.target import require_target
-from safebackup.recovery.url_placing import UrlFile, UrlPlacer
+from safebackup.recovery.url_placing import UrlPlacer
 from safebackup.recovery.url_target import UrlTarget
 from safebackup.remotes import is_remote, shown
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
-from safebackup.repository.selecting import not_in_snapshot, path_in_snapshot
 from safebackup.repository.writing import worker_count
 
-WINDOW_ENTRIES = 4096
-WINDOW_BYTES = 64 << 20
-RUN_BYTES = 4 << 20  # adjacent frames are fetched together up to this
+FILES_FOR_PROCESSES = 2000  # below, starting a process costs more than it brings
 _FINDINGS_KEPT = 1000
 _URL_WORKERS = 8  # which wait for answers most of the time
 
-_AnyPlacer: TypeAlias = Placer | UrlPlacer
-
 Choice = TypeVar("Choice", bound=StrEnum)
-AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +122,7 @@ def restore(
     run = repository.runtime.random(16).hex()
     observer(RunStarted(run=run, verb="restore", subject=f"{snapshot.id[:12]} to {printable(target)}"))
     reader = repository.reader()
-    plan = _Selection(Manifests(reader), snapshot, paths)
+    plan = Selection(Manifests(reader), snapshot, paths)
     work = _Restore(
         reader=reader,
         manifests=Manifests(reader),
@@ -185,7 +178,7 @@ def _target_url(to: AnyPath, storage_options: Mapping[str, object] | None) -> st
     return None
 
 
-def _restore_to_url(work: _Restore, plan: _Selection, target: UrlTarget, workers: int, *, dry_run: bool) -> None:
+def _restore_to_url(work: _Restore, plan: Selection, target: UrlTarget, workers: int, *, dry_run: bool) -> None:
     try:
         target.require(work.overwrite)
         if dry_run:
@@ -238,90 +231,6 @@ def _choice(kind: type[Choice], value: str, name: str) -> Choice:
         ) from None
 
 
-@attrs.frozen
-class _Selected:
-    """An entry that is wanted, with the segment that knows its owners' names."""
-
-    entry: Entry
-    segment: Segment
-
-
-class _Selection:
-    """The entries that a restore is about, in manifest order; directories above selected paths come first."""
-
-    def __init__(self, manifests: Manifests, snapshot: Snapshot, paths: Iterable[AnyPath] | None) -> None:
-        self._manifests = manifests
-        self._tree = snapshot.body.manifest
-        self._above: list[_Selected] = []
-        self._paths: list[bytes] | None = None
-        if paths is not None:
-            self._paths = self._resolve(snapshot, [paths] if isinstance(paths, str | bytes | os.PathLike) else paths)
-
-    def __iter__(self) -> Iterator[_Selected]:
-        above = {one.entry.path: one for one in self._above}
-        for path in self._paths if self._paths is not None else [None]:
-            for parent in _parents(path or b""):
-                if parent in above:
-                    yield above.pop(parent)
-            for segment, entries in self._manifests.segments(self._tree, below=path):
-                for entry in entries:
-                    yield _Selected(entry, segment)
-
-    def _resolve(self, snapshot: Snapshot, paths: Iterable[AnyPath]) -> list[bytes]:
-        if not isinstance(paths, Iterable):
-            raise ConfigurationError(f"paths={paths!r} is no list of paths", hint='For example paths=["etc/hosts"].')
-        wanted = sorted({path_in_snapshot(path) for path in paths}, key=path_key)
-        if not wanted:
-            raise ConfigurationError("paths is empty: nothing was selected", hint="Leave it out to restore everything.")
-        chosen: list[bytes] = []
-        for path in wanted:
-            if path == b"":
-                return [b""]
-            if chosen and path_key(path).startswith(path_key(chosen[-1]) + b"\0"):
-                continue
-            if self._manifests.find(self._tree, path) is None:
-                raise not_in_snapshot(path, snapshot.id, snapshot.body)
-            chosen.append(path)
-        for path in chosen:
-            for parent in _parents(path):
-                if all(parent != one.entry.path for one in self._above):
-                    self._add_above(parent)
-        return chosen
-
-    def _add_above(self, parent: bytes) -> None:
-        found = self._manifests.find(self._tree, parent)
-        if found is not None:
-            self._above.append(_Selected(found[1], found[0]))
-        elif parent:
-            raise IntegrityError(
-                f"the manifest lacks the directory {printable(parent)} of a path in it", code=Code.DAMAGED_MANIFEST
-            )
-
-
-def _parents(path: bytes) -> list[bytes]:
-    if path == b"":
-        return []
-    parts = path.split(b"/")
-    return [b"/".join(parts[:count]) for count in range(len(parts))]
-
-
-@attrs.define(eq=False)
-class _Window:
-    """Entries that are handled together."""
-
-    small: list[tuple[Entry, Owner]] = attrs.field(factory=list)
-    large: list[tuple[Entry, Owner]] = attrs.field(factory=list)
-    links: list[tuple[Entry, Owner, bytes]] = attrs.field(factory=list)
-    finished: list[tuple[Entry, Owner]] = attrs.field(factory=list)  # directories that nothing comes into any more
-    size_bytes: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether to go to work; bounds what is held in memory."""
-        count = len(self.small) + len(self.large) + len(self.links) + len(self.finished)
-        return count >= WINDOW_ENTRIES or self.size_bytes >= WINDOW_BYTES
-
-
 @attrs.define(kw_only=True, eq=False)
 class _Restore:
     reader: ChunkReader
@@ -355,7 +264,7 @@ class _Restore:
         self.lost.add(entry.path)
         self.report(_not_restored(entry, problem))
 
-    def rehearse(self, plan: _Selection) -> None:
+    def rehearse(self, plan: Selection) -> None:
         """Look whether everything could be restored, from manifests and indexes alone."""
         for selected in plan:
             entry = selected.entry
@@ -367,7 +276,7 @@ class _Restore:
             except IntegrityError as problem:
                 self.miss(entry, problem)
 
-    def perform(self, plan: _Selection, path: bytes, workers: int) -> None:
+    def perform(self, plan: Selection, path: bytes, workers: int) -> None:
         """Restore everything that is selected."""
         shortfalls = Shortfalls()
         with open_target(path, self.overwrite) as target:
@@ -381,35 +290,56 @@ class _Restore:
                     shortfalls=shortfalls,
                 )
 
-            crew = _Crew(self, placer, workers)
-            try:
-                self._restore_all(plan, crew)
-            finally:
-                crew.close()
+            def process(placed: Placed) -> PlacingProcess | None:
+                if plan.files < FILES_FOR_PROCESSES or workers == 1:
+                    return None
+                return PlacingProcess.start(
+                    target, overwrite=self.overwrite, devices=self.devices, report=self.report, placed=placed
+                )
+
+            self._restore_all(plan, self._crew(workers, placer, process), shortfalls)
             sync_target(target)
         for finding in shortfalls.findings():
             self.report(finding)
 
-    def perform_at_url(self, plan: _Selection, target: UrlTarget, workers: int) -> None:
+    def perform_at_url(self, plan: Selection, target: UrlTarget, workers: int) -> None:
         """The same below a URL; then see that everything is there."""
         shortfalls = Shortfalls()
         target.create()
         placer = UrlPlacer(target, overwrite=self.overwrite, report=self.report, shortfalls=shortfalls)
-        crew = _Crew(self, lambda: placer, workers)
-        try:
-            self._restore_all(plan, crew)
-        finally:
-            crew.close()
+        self._restore_all(plan, self._crew(workers, lambda: placer, lambda _: None), shortfalls)
         files = (one.entry for one in plan if one.entry.kind == EntryKind.FILE)
         placer.confirm(entry for entry in files if entry.path not in self.lost)
         for finding in shortfalls.findings():
             self.report(finding)
 
-    def _restore_all(self, plan: _Selection, crew: _Crew) -> None:
+    def _crew(
+        self,
+        workers: int,
+        placer: Callable[[], AnyPlacer],
+        process: Callable[[Placed], PlacingProcess | None],
+    ) -> Crew:
+        return Crew(
+            self.reader,
+            workers=workers,
+            new_placer=placer,
+            new_process=process,
+            miss=self.miss,
+            callback=self.callback,
+        )
+
+    def _restore_all(self, plan: Selection, crew: Crew, shortfalls: Shortfalls) -> None:
+        try:
+            self._restore_entries(plan, crew)
+            crew.finish(shortfalls)
+        finally:
+            crew.close()
+
+    def _restore_entries(self, plan: Selection, crew: Crew) -> None:
         placer = crew.placer()
         open_directories: list[tuple[Entry, Owner]] = []
         leaders: dict[bytes, Entry] = {}
-        window = _Window()
+        window = Window()
         for selected in plan:
             entry, owner = selected.entry, self.owners.of(selected.entry, selected.segment)
             self._count(entry)
@@ -426,7 +356,7 @@ class _Restore:
                 crew.restore_node(entry, owner)
             if window.is_full:
                 crew.restore(window)
-                window = _Window()
+                window = Window()
         window.finished.extend(reversed(open_directories))
         crew.restore(window)
 
@@ -437,7 +367,7 @@ class _Restore:
         facts = [(one.kind, one.size, one.content, one.target, one.device) for one in (leader, entry)]
         return leader is not entry and facts[0] == facts[1]
 
-    def _take_file(self, window: _Window, entry: Entry, owner: Owner) -> None:
+    def _take_file(self, window: Window, entry: Entry, owner: Owner) -> None:
         if entry.content is None or isinstance(entry.content, bytes):
             window.small.append((entry, owner))
             window.size_bytes += entry.size
@@ -451,215 +381,6 @@ class _Restore:
             self.content_bytes += entry.size
             if self.files % FILES_PER_COUNT == 0:
                 self.observer(FilesCounted(run=self.run, files=self.files))
-
-
-class _Crew:
-    """The workers of a restore, each with its own hands on the target."""
-
-    def __init__(self, work: _Restore, new_placer: Callable[[], _AnyPlacer], workers: int) -> None:
-        self._work = work
-        self._new_placer = new_placer
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup-restore")
-        self._local = threading.local()
-        self._placers: list[_AnyPlacer] = []
-        self._leaders_placed: set[bytes] = set()
-
-    def placer(self) -> _AnyPlacer:
-        """The calling thread's own placer."""
-        placer: _AnyPlacer | None = getattr(self._local, "placer", None)
-        if placer is None:
-            placer = self._local.placer = self._new_placer()
-            self._placers.append(placer)
-        return placer
-
-    def close(self) -> None:
-        """Stop the workers."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        for placer in self._placers:
-            placer.close()
-
-    def restore(self, window: _Window) -> None:
-        """Restore a window: files as their frames come, then links, then what is known to be finished."""
-        runs, elsewhere = self._plan(window.small)
-        futures = [self._pool.submit(self._restore_run, run) for run in runs]
-        _wait(futures)
-        for entry, owner in elsewhere:
-            self._restore_single(entry, owner)
-        for entry, owner in window.large:
-            self._restore_large(entry, owner)
-        placer = self.placer()
-        for entry, owner, leader in window.links:
-            # A leader that was kept by policy is somebody else's file, and one that failed is not there.
-            if leader not in self._leaders_placed or not placer.place_hard_link(entry, leader):
-                self._restore_copy(entry, owner)
-        for entry, owner in window.finished:
-            placer.finish_directory(entry, owner)
-
-    def _plan(self, files: Sequence[tuple[Entry, Owner]]) -> tuple[list[_FrameRun], list[tuple[Entry, Owner]]]:
-        """Group files by the frames that hold them, frames by nearness; files without content are among the rest."""
-        frames: dict[tuple[str, int], _FrameWork] = {}
-        elsewhere = []
-        index = self._work.reader.index
-        for entry, owner in files:
-            content = entry.content
-            place = index.find(content) if isinstance(content, bytes) else None
-            if place is None:
-                elsewhere.append((entry, owner))
-                continue
-            work = frames.setdefault((place.pack, place.offset), _FrameWork(place))
-            work.files.append((entry, owner, place))
-        runs: list[_FrameRun] = []
-        for key in sorted(frames):
-            work = frames[key]
-            if not runs or not runs[-1].take(work):
-                runs.append(_FrameRun([work]))
-        return runs, elsewhere
-
-    def _restore_run(self, run: _FrameRun) -> None:
-        reader, work = self._work.reader, self._work
-        try:
-            sealed = memoryview(reader.fetch(run.pack, run.start, run.size_bytes))
-        except (IntegrityError, NotFoundError):
-            sealed = None
-        for frame in run.frames:
-            decoded: Buffer | None = None
-            if sealed is not None:
-                at = frame.place.offset - run.start
-                try:
-                    decoded = reader.decode(sealed[at : at + frame.place.stored_bytes], frame.place)
-                except (IntegrityError, NotFoundError):
-                    decoded = None  # each file asks for its own chunk then, and may find another copy
-            for entry, owner, place in frame.files:
-                self._restore_from(decoded, entry, owner, place)
-                work.callback.relative_update(entry.size)
-
-    def _restore_from(self, frame: Buffer | None, entry: Entry, owner: Owner, place: ChunkPlace) -> None:
-        if frame is not None:
-            assert isinstance(entry.content, bytes)
-            try:
-                data = self._work.reader.check(frame, place, entry.content, entry.size)
-            except IntegrityError:
-                frame = None
-            else:
-                self._placed(entry, self.placer().place_file(entry, [data], owner))
-                return
-        self._restore_single(entry, owner)
-
-    def restore_node(self, entry: Entry, owner: Owner) -> None:
-        """A symbolic link, fifo or device."""
-        place = self.placer().place_symlink if entry.kind == EntryKind.SYMLINK else self.placer().place_special
-        self._placed(entry, place(entry, owner))
-
-    def _placed(self, entry: Entry, placed: bool) -> None:
-        if placed and entry.link is not None:
-            self._leaders_placed.add(entry.path)
-
-    def _restore_single(self, entry: Entry, owner: Owner) -> None:
-        try:
-            pieces = [self._work.reader.read(entry.content, entry.size)] if isinstance(entry.content, bytes) else []
-            if not pieces and entry.size:
-                raise IntegrityError(f"{printable(entry.path)} has {entry.size} bytes and no content")
-        except IntegrityError as problem:
-            self._work.miss(entry, problem)
-            return
-        self._placed(entry, self.placer().place_file(entry, pieces, owner))
-
-    def _restore_copy(self, entry: Entry, owner: Owner) -> None:
-        if entry.kind != EntryKind.FILE:
-            self.restore_node(entry, owner)
-        elif entry.content is None or isinstance(entry.content, bytes):
-            self._restore_single(entry, owner)
-        else:
-            self._restore_large(entry, owner)
-
-    def _restore_large(self, entry: Entry, owner: Owner) -> None:
-        partial = self.placer().open_file(entry)
-        if partial is None:
-            return
-        with partial:
-            try:
-                self._write_extents(entry, partial)
-            except IntegrityError as problem:
-                self._work.miss(entry, problem)
-                return
-            self._placed(entry, partial.finish(owner))
-
-    def _write_extents(self, entry: Entry, partial: PartialFile | UrlFile) -> None:
-        # Chunks are fetched and checked by the workers, some at a time, and written in order by this thread.
-        pending: list[tuple[int, int, Future[Buffer]]] = []
-        offset = 0
-        read = self._work.reader.read
-        try:
-            for chunk_id, length in self._work.manifests.extents(entry):
-                if chunk_id is not None:
-                    pending.append((offset, length, self._pool.submit(read, chunk_id, length)))
-                else:
-                    self._work.callback.relative_update(length)
-                offset += length
-                if len(pending) >= _CHUNKS_AHEAD:
-                    self._write_one(partial, pending.pop(0))
-            while pending:
-                self._write_one(partial, pending.pop(0))
-        finally:
-            for _, _, future in pending:
-                future.cancel()
-
-    def _write_one(self, partial: PartialFile | UrlFile, piece: tuple[int, int, Future[Buffer]]) -> None:
-        offset, length, future = piece
-        partial.write_at(offset, future.result())
-        self._work.callback.relative_update(length)
-
-
-_CHUNKS_AHEAD = 8
-
-
-@attrs.define(eq=False)
-class _FrameWork:
-    """A frame, and the files whose content lies in it."""
-
-    place: ChunkPlace
-    files: list[tuple[Entry, Owner, ChunkPlace]] = attrs.field(factory=list)
-
-
-@attrs.define(eq=False)
-class _FrameRun:
-    """Frames that lie next to each other in one pack, fetched with one request."""
-
-    frames: list[_FrameWork]
-
-    @property
-    def pack(self) -> str:
-        """The pack that they lie in."""
-        return self.frames[0].place.pack
-
-    @property
-    def start(self) -> int:
-        """Where the first one begins."""
-        return self.frames[0].place.offset
-
-    @property
-    def size_bytes(self) -> int:
-        """From the beginning of the first to the end of the last."""
-        last = self.frames[-1].place
-        return last.offset + last.stored_bytes - self.start
-
-    def take(self, frame: _FrameWork) -> bool:
-        """Add a frame, if it is the next one and the run does not grow too long."""
-        place = frame.place
-        end = self.start + self.size_bytes
-        if place.pack != self.pack or place.offset != end or self.size_bytes + place.stored_bytes > RUN_BYTES:
-            return False
-        self.frames.append(frame)
-        return True
-
-
-def _wait(futures: Sequence[Future[None]]) -> None:
-    try:
-        for future in futures:
-            future.result()
-    finally:
-        for future in futures:
-            future.cancel()
 
 
 def _is_within(path: bytes, directory: bytes) -> bool:

@@ -22,7 +22,7 @@ from safebackup.findings import AT_HOME, printable, starts_at_home
 from safebackup.recovery.descent import Descent
 from safebackup.recovery.held import Held
 from safebackup.recovery.leftovers import PREFIX, hold, is_in_use, removal_command
-from safebackup.recovery.restoring import AnyPath
+from safebackup.recovery.selection import AnyPath
 from safebackup.recovery.target import LOST_AND_FOUND
 
 RESTORED = b"restored"

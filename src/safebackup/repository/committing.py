@@ -25,11 +25,12 @@ from safebackup.format.records import (
     TreeRef,
 )
 from safebackup.repository.configuring import read_configurations
-from safebackup.repository.history import STARTED, History
+from safebackup.repository.history import STARTED, History, list_snapshots, read_history
 from safebackup.repository.indexing import ChunkIndex
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
 from safebackup.repository.repository import Repository
+from safebackup.repository.requesting import both
 from safebackup.repository.runtime import SOFTWARE
 from safebackup.repository.writing import Writer
 
@@ -75,15 +76,20 @@ class Run:
             ConfigurationError: writing to it takes a newer release.
         """
         repository.configurations.require("write")
-        history = repository.history()  # snapshots before indexes (I3)
-        index = ChunkIndex(repository.store, repository.identity, for_writing=True)
+        store, identity = repository.store, repository.identity
+        snapshots = list_snapshots(store)  # before indexes, and before anything that judges them (I3)
+        history, index = both(
+            store,
+            lambda: read_history(store, identity, snapshots=snapshots),
+            lambda: ChunkIndex(store, identity, for_writing=True),
+        )
         index.suspects.update(history.damaged_packs)
         return cls(
             id=repository.runtime.random(16),
             repository=repository,
             history=history,
             index=index,
-            reader=ChunkReader(repository.store, repository.identity, index),
+            reader=ChunkReader(store, identity, index),
             started=repository.runtime.clock.now(),
             start_dooms=index.dooms,
             start_suspects=history.damaged_packs,
@@ -117,7 +123,7 @@ def commit(
             very put of the snapshot: then the snapshot may be there, whole.
     """
     _secure(run, writer, trees, parent, observer)
-    configurations = read_configurations(run.repository.store)
+    configurations = read_configurations(run.repository.store, known=run.repository.configurations)
     configurations.require("write")
     body = describe(_avoided(run.index.dooms, run.start_suspects), tuple(sorted(configurations.records)))
     _require_alive(run)
@@ -177,7 +183,7 @@ def _rescue(run: Run, writer: Writer, lost: Iterable[tuple[Kind, bytes, int]]) -
             gone.add(chunk_id)
             continue
         if writer.claim(chunk_id):
-            writer.add_frame(writer.encode([(chunk_id, data)]), kind)
+            writer.add_frame(writer.encode(data, [chunk_id], [len(data)]), kind)
     if gone:
         raise ChunksLostError(frozenset(gone))
 

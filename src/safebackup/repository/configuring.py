@@ -12,6 +12,7 @@ from safebackup.format.header import Kind, is_object_name, parse_header
 from safebackup.format.objects import Identity, read_record
 from safebackup.format.records import Configuration
 from safebackup.repository.keys import NO_KEYS
+from safebackup.repository.requesting import at_once
 from safebackup.storage import ReadStore
 
 INTENTS = "intents"  # writers put an intent before each snapshot, which is what makes deletion safe
@@ -47,8 +48,8 @@ class Configurations:
                 )
 
 
-def read_configurations(store: ReadStore) -> Configurations:
-    """Read every configuration record. Costs a listing and a read for each.
+def read_configurations(store: ReadStore, *, known: Configurations | None = None) -> Configurations:
+    """Read every configuration record. Costs a listing, and a read for each that is not `known`.
 
     Raises:
         NotFoundError: there is none: no repository.
@@ -56,17 +57,23 @@ def read_configurations(store: ReadStore) -> Configurations:
     """
     records: dict[str, Configuration] = {}
     foundings: dict[str, bytes] = {}
-    for info in store.list("config/"):
-        if not is_object_name(info.name):
-            continue  # nothing of ours; a verification reports it
-        data = store.get(info.name)
-        repository = parse_header(data, name=info.name).repository
-        identity = Identity(repository, NO_KEYS)
-        records[info.name] = read_record(
-            data, Configuration, name=info.name, kind=Kind.CONFIGURATION, identity=identity
-        )
-        if records[info.name].founding:
-            foundings[info.name] = repository
+    # What is no object's name is nothing of ours; a verification reports it.
+    names = [info.name for info in store.list("config/") if is_object_name(info.name)]
+    # A name is the hash of the bytes, so a record that was read once says the same for ever.
+    before = known.records if known is not None else {}
+    new = [name for name in names if name not in before]
+    read = dict(zip(new, at_once(store, store.get, new), strict=True))
+    for name in names:
+        if known is not None and name in before:
+            repository, records[name] = known.repository, before[name]
+        else:
+            repository = parse_header(read[name], name=name).repository
+            identity = Identity(repository, NO_KEYS)
+            records[name] = read_record(
+                read[name], Configuration, name=name, kind=Kind.CONFIGURATION, identity=identity
+            )
+        if records[name].founding:
+            foundings[name] = repository
     if not foundings:
         raise NotFoundError(
             f"there is no repository at {store.url}",

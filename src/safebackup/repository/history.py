@@ -6,7 +6,7 @@ with few requests through catalogues, which hold copies of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError,
 from safebackup.format.header import Kind, damaged, is_object_name
 from safebackup.format.objects import Identity, decode, read_record
 from safebackup.format.records import SEQUENCE_MAX, CatalogueBody, DeathBody, JournalBody, SnapshotBody
+from safebackup.repository.requesting import at_once
 from safebackup.repository.tiering import read_visible, tier_of
 from safebackup.storage import ReadStore
 
@@ -102,41 +103,53 @@ class History:
         return len((self.snapshots.keys() | self.journal.keys()) - held)
 
 
-def read_history(store: ReadStore, identity: Identity, *, copies: bool = True) -> History:
+def list_snapshots(store: ReadStore) -> list[str]:
+    """The names of all snapshots now, for `read_history`. Indexes that are loaded afterwards know their chunks (I3)."""
+    return [info.name for info in store.list("snapshots/")]
+
+
+def read_history(
+    store: ReadStore, identity: Identity, *, copies: bool = True, snapshots: Iterable[str] | None = None
+) -> History:
     """Read all records. Costs four listings and a read for each record that no catalogue holds.
 
-    With `copies=False` every record is read itself, whatever catalogues say of it.
+    With `copies=False` every record is read itself, whatever catalogues say of it. `snapshots` are the names of
+    those to read, if they were listed just now.
 
     Raises:
         StorageError: the store could not be reached, so that the history would be quietly short.
     """
     problems: dict[str, SafeBackupError] = {}
     # Snapshots are listed before anything that judges them is read (I3).
-    snapshot_names = [info.name for info in store.list("snapshots/")]
-    journal_names = [info.name for info in store.list("journal/")]
-    death_names = [info.name for info in store.list("deaths/")]
-    catalogues = read_catalogues(store, identity, problems)
+    snapshot_names = list_snapshots(store) if snapshots is None else list(snapshots)
+    # These come after that, and in any order among themselves: a death that they show was put before it was judged,
+    # copies count only for names that are listed, and what the journal tells of itself comes from one listing.
+    journal_names, death_names, catalogue_names = at_once(
+        store, lambda prefix: [info.name for info in store.list(prefix)], ("journal/", "deaths/", "catalogues/")
+    )
+    catalogues = read_catalogues(store, identity, problems, catalogue_names)
     copied = {
         name: raw for body in catalogues.values() for name, raw in [*body.snapshots.items(), *body.journal.items()]
     }
     source = _Records(store, identity, copied if copies else {}, problems)
-    deaths, _ = source.read(death_names, DeathBody, Kind.DEATH)
-    snapshots, snapshots_raw = source.read(snapshot_names, SnapshotBody, Kind.SNAPSHOT)
-    journal, journal_raw = source.read(journal_names, JournalBody, Kind.JOURNAL)
+    raw = source.fetch({Kind.DEATH: death_names, Kind.SNAPSHOT: snapshot_names, Kind.JOURNAL: journal_names})
+    deaths = source.decode(death_names, raw, DeathBody)
+    published = source.decode(snapshot_names, raw, SnapshotBody)
+    journal = source.decode(journal_names, raw, JournalBody)
     dead = {body.run for body in deaths.values() if body.final}
     return History(
-        snapshots={name: body for name, body in snapshots.items() if body.run not in dead},
-        void={name: body for name, body in snapshots.items() if body.run in dead},
+        snapshots={name: body for name, body in published.items() if body.run not in dead},
+        void={name: body for name, body in published.items() if body.run in dead},
         journal=journal,
         deaths=deaths,
         catalogues=catalogues,
-        raw={**snapshots_raw, **journal_raw},
+        raw={name: raw[name] for name in (*published, *journal)},
         problems=problems,
     )
 
 
 def read_catalogues(
-    store: ReadStore, identity: Identity, problems: dict[str, SafeBackupError]
+    store: ReadStore, identity: Identity, problems: dict[str, SafeBackupError], names: Iterable[str]
 ) -> dict[str, CatalogueBody]:
     """The catalogues that no other replaces; what is damaged is passed over, as catalogues hold copies alone."""
 
@@ -151,7 +164,7 @@ def read_catalogues(
             return None
         return body
 
-    return read_visible([info.name for info in store.list("catalogues/")], read, lambda body: body.replaces)
+    return read_visible(names, lambda some: at_once(store, read, some), lambda body: body.replaces)
 
 
 @attrs.frozen
@@ -163,19 +176,33 @@ class _Records:
     copies: Mapping[str, msgspec.Raw]
     problems: dict[str, SafeBackupError]
 
-    def read(self, names: list[str], shape: type[T], kind: Kind) -> tuple[dict[str, T], dict[str, msgspec.Raw]]:
-        """Bodies by name, decoded and as they were written; what could not be read is among the problems."""
-        bodies: dict[str, T] = {}
-        raw: dict[str, msgspec.Raw] = {}
-        for name in filter(is_object_name, names):
-            try:
-                raw[name] = self._raw(name, kind)
-                bodies[name] = decode(bytes(raw[name]), shape, name=name)
-            except (IntegrityError, NotFoundError, ConfigurationError) as problem:
-                self.problems[name] = problem
-        return bodies, raw
+    def fetch(self, names: Mapping[Kind, Iterable[str]]) -> dict[str, msgspec.Raw]:
+        """All of these records as they were written; what could not be read is among the problems."""
+        wanted = [(name, kind) for kind, some in names.items() for name in some if is_object_name(name)]
+        raw = {name: self.copies[name] for name, _ in wanted if name in self.copies}
+        missing = [(name, kind) for name, kind in wanted if name not in raw]
+        for (name, _), found in zip(missing, at_once(self.store, self._read, missing), strict=True):
+            if isinstance(found, msgspec.Raw):
+                raw[name] = found
+            else:
+                self.problems[name] = found
+        return raw
 
-    def _raw(self, name: str, kind: Kind) -> msgspec.Raw:
-        if (copy := self.copies.get(name)) is not None:
-            return copy
-        return read_record(self.store.get(name), msgspec.Raw, name=name, kind=kind, identity=self.identity).copy()
+    def decode(self, names: Iterable[str], raw: dict[str, msgspec.Raw], shape: type[T]) -> dict[str, T]:
+        """The bodies of those that could be read."""
+        bodies: dict[str, T] = {}
+        for name in names:
+            if name in raw:
+                try:
+                    bodies[name] = decode(bytes(raw[name]), shape, name=name)
+                except IntegrityError as problem:
+                    self.problems[name] = problem
+        return bodies
+
+    def _read(self, record: tuple[str, Kind]) -> msgspec.Raw | SafeBackupError:
+        name, kind = record
+        try:
+            data = self.store.get(name)
+            return read_record(data, msgspec.Raw, name=name, kind=kind, identity=self.identity).copy()
+        except (IntegrityError, NotFoundError, ConfigurationError) as problem:
+            return problem

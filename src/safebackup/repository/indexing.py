@@ -21,10 +21,12 @@ from safebackup.format.objects import Identity, read_record, read_table
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.records import DoomBody
 from safebackup.format.sealing import TAG_BYTES, Buffer, Seal
+from safebackup.repository.requesting import at_once
 from safebackup.repository.tiering import read_visible, tier_of
-from safebackup.storage import ReadStore
+from safebackup.storage import ObjectInfo, ReadStore
 
 CACHE_BYTES_MAX = 64 << 20
+_BESIDE_BYTES_MAX = 4 << 20  # indexes up to this are read several at once; memory must hold those under way
 
 
 @attrs.frozen
@@ -71,9 +73,12 @@ class ChunkIndex:
         """Read dooms and indexes that are new since the last time. Costs two listings and a read for each."""
         self.refresh_dooms()
         with self._lock:
-            names = [info.name for info in self._store.list("index/")]
+            listed = {info.name: info for info in self._store.list("index/")}
             self.visible = read_visible(
-                names, self._load, lambda index: index.table.replaces, lambda index: index.table.beside
+                listed,
+                lambda names: self._load([listed[name] for name in names]),
+                lambda index: index.table.replaces,
+                lambda index: index.table.beside,
             )
 
     def refresh_dooms(self) -> None:
@@ -83,18 +88,17 @@ class ChunkIndex:
             IntegrityError: one is damaged and this is for writing: resting on a pack that it may name could lose data.
         """
         with self._lock:
-            for info in self._store.list("dooms/"):
-                if info.name in self._dooms or not is_object_name(info.name):
-                    continue
+            names = [info.name for info in self._store.list("dooms/")]
+            new = [name for name in names if name not in self._dooms and is_object_name(name)]
+            for name, data in zip(new, at_once(self._store, self._store.get, new), strict=True):
                 try:
-                    data = self._store.get(info.name)
-                    body = read_record(data, DoomBody, name=info.name, kind=Kind.DOOM, identity=self._identity)
+                    body = read_record(data, DoomBody, name=name, kind=Kind.DOOM, identity=self._identity)
                 except (IntegrityError, ConfigurationError) as problem:
                     if self._for_writing:
                         raise
-                    self.problems[info.name] = problem
+                    self.problems[name] = problem
                     continue
-                self._dooms[info.name] = frozenset(body.packs)
+                self._dooms[name] = frozenset(body.packs)
             self.doomed = frozenset().union(*self._dooms.values())
 
     def find(self, chunk_id: bytes) -> ChunkPlace | None:
@@ -162,11 +166,30 @@ class ChunkIndex:
         for number in range(len(index.starts)):
             yield from unpack_block(self._read_block(index, number), index.table.packs, name=index.name)
 
-    def _load(self, name: str) -> LoadedIndex | None:
-        if name in self.visible:
-            return self.visible[name]
+    def _load(self, infos: list[ObjectInfo]) -> Iterator[LoadedIndex | None]:
+        # Read whole, however large: that its bytes are those that its name promises is what a hit rests on.
+        new = [info for info in infos if info.name not in self.visible]
+        small = [info.name for info in new if info.size_bytes <= _BESIDE_BYTES_MAX]
+        beside = at_once(self._store, self._fetch, small)
+        for info in infos:
+            if info.name in self.visible:
+                yield self.visible[info.name]
+                continue
+            data = next(beside) if info.size_bytes <= _BESIDE_BYTES_MAX else self._fetch(info.name)
+            yield self._parsed(info.name, data)
+
+    def _fetch(self, name: str) -> bytes | SafeBackupError:
+        """The bytes of an object, for a thread that must not wait for the lock."""
         try:
-            return self._parse(name, self._store.get(name))
+            return self._store.get(name)
+        except (IntegrityError, NotFoundError) as problem:
+            return problem
+
+    def _parsed(self, name: str, data: bytes | SafeBackupError) -> LoadedIndex | None:
+        try:
+            if isinstance(data, SafeBackupError):
+                raise data
+            return self._parse(name, data)
         except (IntegrityError, NotFoundError, ConfigurationError) as problem:
             self.problems[name] = problem
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -39,6 +39,14 @@ class Manifests:
     def refs(self, tree: TreeRef, *, start: bytes = b"", end: bytes | None = None) -> Iterator[NodeRef]:
         """The segments of a tree in order; between two path keys, if given."""
         return read_refs(self.reader.read_metadata, tree, start=start, end=end)
+
+    def read_ahead(self, refs: Iterable[NodeRef]) -> None:
+        """Fetch segments or evidence that will be read soon, with few requests."""
+        self.reader.read_ahead(ref.chunk for ref in refs)
+
+    def read_roots_ahead(self, *trees: TreeRef) -> None:
+        """Fetch what was put last of trees, and what was put just before: of small trees all that is new in them."""
+        self.reader.read_ahead((tree.chunk for tree in trees), from_start=True)
 
     def segment(self, ref: NodeRef) -> Segment:
         """The entries of one segment, which must be what the node above it says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from safebackup.errors import (
     Code,
@@ -19,9 +20,13 @@ from safebackup.format.objects import Identity, read_header
 from safebackup.format.pack import ChunkPlace, open_frame
 from safebackup.format.sealing import Buffer, Seal
 from safebackup.repository.indexing import ChunkIndex
+from safebackup.repository.requesting import at_once
 from safebackup.storage import ReadStore
 
 _FRAMES_KEPT = 16  # decoded, about 1 MiB each
+_RANGE_BYTES_MAX = 6 << 20  # of one request for many frames: a metadata pack is hardly ever larger
+_GAP_BYTES_MAX = 256 << 10  # not wanted and sooner read than asked around
+_AHEAD_BYTES_MAX = 16 << 20
 
 
 class ChunkReader:
@@ -32,13 +37,15 @@ class ChunkReader:
     """
 
     def __init__(self, store: ReadStore, identity: Identity, index: ChunkIndex) -> None:
-        self._store = store
+        self.store = store
         self._identity = identity
         self.index = index
         self.ids = ChunkIds.of(identity.keyring.identity)
         self._lock = threading.Lock()
         self._seals: OrderedDict[str, Seal] = OrderedDict()
         self._frames: OrderedDict[tuple[str, int], Buffer] = OrderedDict()
+        self._ahead: OrderedDict[tuple[str, int], bytes] = OrderedDict()  # sealed, by pack and where they begin
+        self._ahead_bytes = 0
 
     def read(self, chunk_id: bytes, chunk_bytes: int, *, kind: Kind = Kind.DATA_PACK) -> Buffer:
         """The bytes of a chunk from a pack of this kind, checked against its id.
@@ -104,14 +111,65 @@ class ChunkReader:
                 self._frames.popitem(last=False)
         return frame
 
+    def read_ahead(self, chunk_ids: Iterable[bytes], *, from_start: bool = False) -> None:
+        """Fetch what will be read soon, with few requests: frames that lie near each other come together.
+
+        `from_start` brings also what lies before them in their packs: for the root of a tree, which is put last.
+        What cannot be had is left to `read`. At most 16 MiB are kept, the latest.
+
+        Raises:
+            StorageError: the store could not be reached.
+        """
+        places = [place for chunk_id in chunk_ids if (place := self.index.find(chunk_id)) is not None]
+        wanted = {(place.pack, place.offset, place.stored_bytes): place for place in places}
+        with self._lock:
+            missing = [
+                key
+                for key, place in wanted.items()
+                if (place.pack, place.ordinal) not in self._frames and self._covered(*key) is None
+            ]
+            packs = {pack for pack, _, _ in missing if pack not in self._seals}
+            missing += [(pack, 0, HEADER_BYTES) for pack in packs if self._covered(pack, 0, HEADER_BYTES) is None]
+        ranges = _joined(missing, from_start=from_start)
+        for (pack, start, _), data in zip(ranges, at_once(self.store, self._fetched, ranges), strict=True):
+            if data is not None:
+                self._keep_ahead(pack, start, data)
+
+    def _fetched(self, part: tuple[str, int, int]) -> bytes | None:
+        try:
+            return self._request(*part)
+        except (IntegrityError, NotFoundError):
+            return None
+
+    def _keep_ahead(self, pack: str, start: int, data: bytes) -> None:
+        with self._lock:
+            replaced = self._ahead.pop((pack, start), b"")
+            self._ahead[pack, start] = data
+            self._ahead_bytes += len(data) - len(replaced)
+            while self._ahead_bytes > _AHEAD_BYTES_MAX:
+                _, dropped = self._ahead.popitem(last=False)
+                self._ahead_bytes -= len(dropped)
+
+    def _covered(self, pack: str, start: int, size_bytes: int) -> bytes | None:
+        for (of, begin), data in self._ahead.items():
+            if of == pack and begin <= start and start + size_bytes <= begin + len(data):
+                return data[start - begin : start - begin + size_bytes]
+        return None
+
     def fetch(self, pack: str, start: int, size_bytes: int) -> bytes:
-        """Sealed bytes of frames that lie next to each other, by one request.
+        """Sealed bytes of frames that lie next to each other, by one request, or none if they were read ahead.
 
         Raises:
             IntegrityError: the pack is shorter than its index says.
         """
+        with self._lock:
+            if (data := self._covered(pack, start, size_bytes)) is not None:
+                return data
+        return self._request(pack, start, size_bytes)
+
+    def _request(self, pack: str, start: int, size_bytes: int) -> bytes:
         try:
-            return self._store.get(pack, start=start, length=size_bytes)
+            return self.store.get(pack, start=start, length=size_bytes)
         except StorageError as error:
             if error.code is Code.SHORT_READ:
                 raise damaged(pack, "it was cut short") from error
@@ -130,13 +188,28 @@ class ChunkReader:
         try:
             _, seal = read_header(header, name=pack, kind=kind_of_pack(pack), identity=self._identity)
         except ConfigurationError:
-            require_digest(pack, self._store.get(pack))  # is it newer, or is only its version damaged?
+            require_digest(pack, self.store.get(pack))  # is it newer, or is only its version damaged?
             raise
         with self._lock:
             self._seals[pack] = seal
             while len(self._seals) > 256:
                 self._seals.popitem(last=False)
         return seal
+
+
+def _joined(parts: Iterable[tuple[str, int, int]], *, from_start: bool) -> list[tuple[str, int, int]]:
+    """Parts of packs (where they begin and their bytes) as the ranges to ask for."""
+    ranges: list[tuple[str, int, int]] = []
+    for pack, start, size_bytes in sorted(parts):
+        end = start + size_bytes
+        if ranges and ranges[-1][0] == pack:
+            _, begin, length = ranges[-1]
+            near = from_start or start - (begin + length) <= _GAP_BYTES_MAX
+            if near and end - begin <= _RANGE_BYTES_MAX:
+                ranges[-1] = (pack, begin, max(length, end - begin))
+                continue
+        ranges.append((pack, start, size_bytes))
+    return ranges
 
 
 def kind_of_pack(name: str) -> Kind:

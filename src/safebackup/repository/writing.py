@@ -22,14 +22,14 @@ from safebackup.events import ObjectStored, Observer, ignore
 from safebackup.format.compressing import LEVEL_DEFAULT, compress
 from safebackup.format.header import Kind, damaged
 from safebackup.format.ids import ChunkIds
-from safebackup.format.index import build_index, by_chunk
+from safebackup.format.index import build_index
 from safebackup.format.objects import Identity, StoredObject, read_header
 from safebackup.format.pack import (
     ChunkPlace,
     EncodedFrame,
     PackBuilder,
+    frame_places,
     open_frame,
-    places_of,
     read_pack_table,
 )
 from safebackup.format.sealing import Buffer
@@ -44,8 +44,10 @@ ROOM_BYTES = 24 << 20  # for a full pack with the frame that fills it, and its t
 INDEX_EVERY_BYTES = 1 << 30
 INDEX_EVERY_CHUNKS = 1 << 15  # what no index names yet takes some 500 bytes of memory each
 INDEX_EVERY_SECONDS = 600.0
+SMALL_BYTES_MAX = 512 << 10  # of what is grouped
 _PACKS_IN_FLIGHT = 1
-_FRAMES_IN_FLIGHT = 3
+_FRAMES_IN_FLIGHT = 12  # so that workers have something to do while many tiny files are read, and the reverse
+_GROUP_ROOM_BYTES = FRAME_BYTES + SMALL_BYTES_MAX
 
 
 class Writer:
@@ -84,8 +86,9 @@ class Writer:
         self._packs: dict[Kind, PackBuilder] = {}
         self._rooms: list[memoryview] = []
         self._storing: deque[Future[None]] = deque()
-        self._groups = {kind: _OpenGroup() for kind in FULL_BYTES}
-        self._encoding: deque[tuple[Kind, Future[EncodedFrame]]] = deque()
+        self._groups: dict[Kind, _OpenGroup] = {}
+        self._group_rooms: list[memoryview] = []
+        self._encoding: deque[tuple[Kind, _OpenGroup, Future[EncodedFrame]]] = deque()
         self._unindexed_bytes = self._unindexed_chunks = 0
         self._indexed_at = runtime.clock.monotonic()
 
@@ -101,15 +104,12 @@ class Writer:
             self._claims.add(chunk_id)
             return True
 
-    def encode(self, chunks: Sequence[tuple[bytes, Buffer]]) -> EncodedFrame:
-        """Compress chunks into one frame; for workers."""
-        raw = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
+    def encode(self, raw: Buffer, ids: Sequence[bytes], lengths: Sequence[int]) -> EncodedFrame:
+        """Compress chunks, which lie one behind the other in `raw`, into one frame; for workers."""
         codec, payload = compress(raw, level=self.level)
         if not isinstance(payload, bytes):
             payload = bytes(payload)  # the caller will use its buffer again
-        return EncodedFrame(
-            codec, payload, len(raw), [chunk_id for chunk_id, _ in chunks], [len(data) for _, data in chunks]
-        )
+        return EncodedFrame(codec, payload, len(raw), ids, lengths)
 
     def add_frame(self, frame: EncodedFrame, kind: Kind = Kind.DATA_PACK) -> None:
         """Put a frame into the open pack; a full one is stored in the background. Blocks while too many are."""
@@ -125,6 +125,19 @@ class Writer:
                 on_large()
             self._close_pack(kind)
 
+    def room_for_data(self) -> memoryview:
+        """Memory for the next small piece of a file, of at least `SMALL_BYTES_MAX`; `put_in_room` stores it."""
+        group = self._group(Kind.DATA_PACK)
+        return group.room[group.size_bytes :]
+
+    def put_in_room(self, size_bytes: int) -> bytes:
+        """Store what was put at the beginning of `room_for_data`, which then is another; as `put_data`."""
+        group = self._group(Kind.DATA_PACK)
+        chunk_id = self.ids.data(group.room[group.size_bytes : group.size_bytes + size_bytes])
+        if self.claim(chunk_id):
+            self._keep(group, chunk_id, size_bytes, Kind.DATA_PACK)
+        return chunk_id
+
     def put_data(self, data: bytes) -> bytes:
         """Store a small piece of a file, in a frame with others; its id. Blocks while too much is under way."""
         chunk_id = self.ids.data(data)
@@ -138,12 +151,28 @@ class Writer:
         return chunk_id
 
     def _put(self, chunk_id: bytes, data: bytes, kind: Kind) -> None:
-        if self.claim(chunk_id):
-            group = self._groups[kind]
-            group.chunks.append((chunk_id, data))
-            group.size_bytes += len(data)
-            if group.size_bytes >= FRAME_BYTES:
-                self._encode_group(kind)
+        if not self.claim(chunk_id):
+            return
+        if len(data) > SMALL_BYTES_MAX:
+            self._submit_frame(kind, _OpenGroup(memoryview(data), len(data), [chunk_id], [len(data)]))
+            return
+        group = self._group(kind)
+        group.room[group.size_bytes : group.size_bytes + len(data)] = data
+        self._keep(group, chunk_id, len(data), kind)
+
+    def _group(self, kind: Kind) -> _OpenGroup:
+        group = self._groups.get(kind)
+        if group is None:
+            room = self._group_rooms.pop() if self._group_rooms else fresh_memory(_GROUP_ROOM_BYTES)
+            group = self._groups[kind] = _OpenGroup(room)
+        return group
+
+    def _keep(self, group: _OpenGroup, chunk_id: bytes, size_bytes: int, kind: Kind) -> None:
+        group.ids.append(chunk_id)
+        group.lengths.append(size_bytes)
+        group.size_bytes += size_bytes
+        if group.size_bytes >= FRAME_BYTES:
+            self._encode_group(kind)
 
     def flush(self) -> None:
         """Wait until everything that was added is durable, then publish an index of it.
@@ -151,7 +180,7 @@ class Writer:
         Raises:
             StorageError: something could not be stored; what was stored stays and will be found again.
         """
-        for kind in self._groups:
+        for kind in list(self._groups):
             self._encode_group(kind)
         self._take_encoded(0)
         for kind in FULL_BYTES:
@@ -168,9 +197,7 @@ class Writer:
         """Put an index of everything that is durable and not yet named by one."""
         entries, sizes = self.index.take_own()
         if entries:
-            index = build_index(
-                self._identity, sorted(entries, key=by_chunk), pack_sizes=sizes, salt=self._runtime.random(32)
-            )
+            index = build_index(self._identity, sorted(entries), pack_sizes=sizes, salt=self._runtime.random(32))
             self.put(index)
             self.index.replace_own(index.name, index.data, entries)
         self._unindexed_bytes = self._unindexed_chunks = 0
@@ -189,15 +216,23 @@ class Writer:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _encode_group(self, kind: Kind) -> None:
-        group, self._groups[kind] = self._groups[kind], _OpenGroup()
-        if group.chunks:
-            self._encoding.append((kind, self.submit(self.encode, group.chunks)))
-            self._take_encoded(_FRAMES_IN_FLIGHT)
+        group = self._groups.pop(kind)
+        if group.ids:
+            self._submit_frame(kind, group)
+        else:
+            self._group_rooms.append(group.room)
+
+    def _submit_frame(self, kind: Kind, group: _OpenGroup) -> None:
+        raw = group.room[: group.size_bytes]
+        self._encoding.append((kind, group, self.submit(self.encode, raw, group.ids, group.lengths)))
+        self._take_encoded(_FRAMES_IN_FLIGHT)
 
     def _take_encoded(self, remaining: int) -> None:
         while len(self._encoding) > remaining:
-            kind, future = self._encoding.popleft()
+            kind, group, future = self._encoding.popleft()
             self.add_frame(future.result(), kind)
+            if len(group.room) == _GROUP_ROOM_BYTES:
+                self._group_rooms.append(group.room)
 
     def _close_pack(self, kind: Kind) -> None:
         pack = self._packs.pop(kind, None)
@@ -246,10 +281,12 @@ def worker_count(workers: object) -> int:
 
 @attrs.define
 class _OpenGroup:
-    """Small chunks that will share a frame."""
+    """Small chunks that will share a frame, one behind the other."""
 
-    chunks: list[tuple[bytes, Buffer]] = attrs.field(factory=list)
+    room: memoryview
     size_bytes: int = 0
+    ids: list[bytes] = attrs.field(factory=list)
+    lengths: list[int] = attrs.field(factory=list)
 
 
 def check_pack(pack: StoredObject, kind: Kind, identity: Identity, ids: ChunkIds) -> list[tuple[bytes, ChunkPlace]]:
@@ -279,16 +316,14 @@ def decode_pack(
     """
     seal, table = read_pack_table(data, name=name, kind=kind, identity=identity)
     view = memoryview(data)
-    frame: Buffer = b""
-    ordinal = 0
-    for chunk_id, place in places_of(name, table):
-        if place.ordinal != ordinal:
-            frame = open_frame(seal, view[place.offset : place.offset + place.stored_bytes], place)
-            ordinal = place.ordinal
-        content = memoryview(frame)[place.chunk_offset : place.chunk_offset + place.chunk_bytes]
-        if ids.of_kind(kind, content) != chunk_id:
-            raise damaged(name, f"frame {ordinal} does not hold chunk {chunk_id.hex()}")
-        yield chunk_id, place
+    id_of = ids.metadata if kind is Kind.METADATA_PACK else ids.data
+    for entries in frame_places(name, table):
+        place = entries[0][1]
+        frame = memoryview(open_frame(seal, view[place.offset : place.offset + place.stored_bytes], place))
+        for chunk_id, place in entries:
+            if id_of(frame[place.chunk_offset : place.chunk_offset + place.chunk_bytes]) != chunk_id:
+                raise damaged(name, f"frame {place.ordinal} does not hold chunk {chunk_id.hex()}")
+        yield from entries
 
 
 def salvage_pack(

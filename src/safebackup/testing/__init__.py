@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from safebackup.testing.clocks import Transition
     from safebackup.testing.conformance import StoreConformance
     from safebackup.testing.expressions import cron_expressions, schedules
-    from safebackup.testing.faults import CrashingStore, FaultyStore, RecordingStore, SimulatedCrash
+    from safebackup.testing.faults import CrashingStore, FarStore, FaultyStore, RecordingStore, SimulatedCrash
     from safebackup.testing.histories import RunHistory, Start, run_histories
     from safebackup.testing.promises import (
         exactly_once_a_civil_day,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CrashingStore": "faults",
     "FaultProxy": "proxy",
+    "FarStore": "faults",
     "FaultyStore": "faults",
     "Mode": "proxy",
     "RecordingStore": "faults",
@@ -52,6 +53,7 @@ _HOMES = {
 __all__ = [  # the keys above, spelled out for type checkers
     "CrashingStore",
     "FaultProxy",
+    "FarStore",
     "FaultyStore",
     "Mode",
     "RecordingStore",

@@ -20,6 +20,7 @@ A sweep over every moment at which the power can fail, each on a copy, so that t
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal, TypeAlias, TypeVar, get_args
@@ -158,3 +159,33 @@ class RecordingStore(_Wrapper):
         with self._lock:
             self.calls.append((verb, name))
         return act()
+
+
+class FarStore(RecordingStore):
+    """A recording store at the end of a long line: each operation takes `latency` seconds longer.
+
+    `at_once` says how many operations were under way together at most, and `rounds` how many waited for one another:
+    that many times the latency is what the line costs, however many operations there were.
+    """
+
+    is_far = True
+
+    def __init__(self, store: DeleteStore, *, latency: float = 0.05) -> None:
+        super().__init__(store)
+        self.latency = latency
+        self.at_once = 0
+        self.rounds = 0
+        self._under_way = 0
+
+    def _operate(self, verb: Verb, name: str, act: Callable[[], T]) -> T:
+        with self._lock:
+            mine = self.rounds + 1  # after all that has ended; those that begin before this one ends share its round
+            self._under_way += 1
+            self.at_once = max(self.at_once, self._under_way)
+        try:
+            time.sleep(self.latency)
+            return super()._operate(verb, name, act)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self.rounds = max(self.rounds, mine)

@@ -1,0 +1,316 @@
+"""The crew of a restore: who fetches, decodes, checks and places, a window of entries at a time.
+
+While workers are busy with one window, the next is planned. Frames are fetched in the order in which they are stored,
+each once for a window; every chunk is hashed against its id before a byte of it is written. Small files are placed by
+a process for each worker as soon as it is ready, as threads would wait for the interpreter's lock at every file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
+
+import attrs
+
+from safebackup.errors import IntegrityError, NotFoundError
+from safebackup.events import Progress
+from safebackup.findings import printable
+from safebackup.format.manifest import Entry, EntryKind
+from safebackup.format.pack import ChunkPlace
+from safebackup.format.sealing import Buffer
+from safebackup.recovery.placing import Owner, PartialFile, Placer, Shortfalls
+from safebackup.recovery.placing_process import Piece, PlacingProcess
+from safebackup.recovery.url_placing import UrlFile, UrlPlacer
+from safebackup.repository.manifests import Manifests
+from safebackup.repository.reading import ChunkReader
+
+WINDOW_ENTRIES = 4096
+WINDOW_BYTES = 64 << 20
+RUN_BYTES = 4 << 20  # adjacent frames are fetched together up to this
+_CHUNKS_AHEAD = 8
+
+AnyPlacer: TypeAlias = Placer | UrlPlacer
+Placed: TypeAlias = Callable[[Entry, bool], None]
+
+
+@attrs.define(eq=False)
+class Window:
+    """Entries that are handled together."""
+
+    small: list[tuple[Entry, Owner]] = attrs.field(factory=list)
+    large: list[tuple[Entry, Owner]] = attrs.field(factory=list)
+    links: list[tuple[Entry, Owner, bytes]] = attrs.field(factory=list)
+    finished: list[tuple[Entry, Owner]] = attrs.field(factory=list)  # directories that nothing comes into any more
+    size_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to go to work; bounds what is held in memory."""
+        count = len(self.small) + len(self.large) + len(self.links) + len(self.finished)
+        return count >= WINDOW_ENTRIES or self.size_bytes >= WINDOW_BYTES
+
+
+class Crew:
+    """The workers of a restore, each with its own hands on the target."""
+
+    def __init__(
+        self,
+        reader: ChunkReader,
+        *,
+        workers: int,
+        new_placer: Callable[[], AnyPlacer],
+        new_process: Callable[[Placed], PlacingProcess | None],
+        miss: Callable[[Entry, IntegrityError], None],
+        callback: Progress,
+    ) -> None:
+        self._reader = reader
+        self._manifests = Manifests(reader)
+        self._new_placer = new_placer
+        self._new_process = new_process
+        self._miss = miss
+        self._callback = callback
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup-restore")
+        self._local = threading.local()
+        self._placers: list[AnyPlacer] = []
+        self._processes: list[PlacingProcess] = []
+        self._leaders_placed: set[bytes] = set()
+        self._under_way: _UnderWay | None = None
+
+    def placer(self) -> AnyPlacer:
+        """The calling thread's own placer."""
+        placer: AnyPlacer | None = getattr(self._local, "placer", None)
+        if placer is None:
+            placer = self._local.placer = self._new_placer()
+            self._placers.append(placer)
+        return placer
+
+    def _process(self) -> PlacingProcess | None:
+        """The calling worker's own process."""
+        if not hasattr(self._local, "process"):
+            process = self._local.process = self._new_process(self._placed)
+            if process is not None:
+                self._processes.append(process)
+        found: PlacingProcess | None = self._local.process
+        return found
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for each in (*self._processes, *self._placers):
+            each.close()
+
+    def restore(self, window: Window) -> None:
+        """Have the workers begin with a window, then complete the one before; `finish` completes the last."""
+        before = self._under_way
+        runs, elsewhere = self._plan(window.small)
+        futures = [self._pool.submit(self._restore_run, run) for run in runs]
+        self._under_way = _UnderWay(window, elsewhere, futures)
+        if before is not None:
+            self._complete(before)
+
+    def finish(self, shortfalls: Shortfalls) -> None:
+        """Complete what is under way; `shortfalls` learns what processes could not set as recorded."""
+        if self._under_way is not None:
+            self._complete(self._under_way)
+        self._under_way = None
+        for process in self._processes:
+            process.finish(shortfalls)
+
+    def _complete(self, under_way: _UnderWay) -> None:
+        """Files first, as their frames come, then links, then directories that nothing comes into any more."""
+        window = under_way.window
+        _wait(under_way.futures)
+        for entry, owner in under_way.elsewhere:
+            self._restore_single(entry, owner)
+        for entry, owner in window.large:
+            self._restore_large(entry, owner)
+        placer = self.placer()
+        for entry, owner, leader in window.links:
+            # A leader that was kept by policy is somebody else's file, and one that failed is not there.
+            if leader not in self._leaders_placed or not placer.place_hard_link(entry, leader):
+                self._restore_copy(entry, owner)
+        for entry, owner in window.finished:
+            placer.finish_directory(entry, owner)
+
+    def _plan(self, files: Sequence[tuple[Entry, Owner]]) -> tuple[list[_FrameRun], list[tuple[Entry, Owner]]]:
+        """Group files by the frames that hold them, frames by nearness; files without content are among the rest."""
+        frames: dict[tuple[str, int], _FrameWork] = {}
+        elsewhere = []
+        index = self._reader.index
+        for entry, owner in files:
+            content = entry.content
+            place = index.find(content) if isinstance(content, bytes) else None
+            if place is None:
+                elsewhere.append((entry, owner))
+                continue
+            work = frames.setdefault((place.pack, place.offset), _FrameWork(place))
+            work.files.append((entry, owner, place))
+        runs: list[_FrameRun] = []
+        for key in sorted(frames):
+            work = frames[key]
+            if not runs or not runs[-1].take(work):
+                runs.append(_FrameRun([work]))
+        return runs, elsewhere
+
+    def _restore_run(self, run: _FrameRun) -> None:
+        try:
+            sealed = memoryview(self._reader.fetch(run.pack, run.start, run.size_bytes))
+        except (IntegrityError, NotFoundError):
+            sealed = None
+        process = self._process()
+        for frame in run.frames:
+            decoded: Buffer | None = None
+            if sealed is not None:
+                at = frame.place.offset - run.start
+                try:
+                    decoded = self._reader.decode(sealed[at : at + frame.place.stored_bytes], frame.place)
+                except (IntegrityError, NotFoundError):
+                    decoded = None  # each file asks for its own chunk then, and may find another copy
+            self._restore_frame(frame, decoded, process)
+        if process is not None:
+            process.settle()
+
+    def _restore_frame(self, frame: _FrameWork, decoded: Buffer | None, process: PlacingProcess | None) -> None:
+        good: list[Piece] = []
+        for entry, owner, place in frame.files:
+            if decoded is not None and self._is_whole(decoded, entry, place):
+                good.append((entry, owner, place.chunk_offset, place.chunk_bytes))
+            else:
+                self._restore_single(entry, owner)
+        if decoded is not None and good and not (process is not None and process.place(decoded, good)):
+            view = memoryview(decoded)
+            for entry, owner, start, size in good:
+                self._placed(entry, self.placer().place_file(entry, [view[start : start + size]], owner))
+        self._callback.relative_update(sum(entry.size for entry, _, _ in frame.files))
+
+    def _is_whole(self, frame: Buffer, entry: Entry, place: ChunkPlace) -> bool:
+        assert isinstance(entry.content, bytes)
+        try:
+            self._reader.check(frame, place, entry.content, entry.size)
+        except IntegrityError:
+            return False
+        return True
+
+    def restore_node(self, entry: Entry, owner: Owner) -> None:
+        """A symbolic link, fifo or device."""
+        place = self.placer().place_symlink if entry.kind == EntryKind.SYMLINK else self.placer().place_special
+        self._placed(entry, place(entry, owner))
+
+    def _placed(self, entry: Entry, placed: bool) -> None:
+        if placed and entry.link is not None:
+            self._leaders_placed.add(entry.path)
+
+    def _restore_single(self, entry: Entry, owner: Owner) -> None:
+        try:
+            pieces = [self._reader.read(entry.content, entry.size)] if isinstance(entry.content, bytes) else []
+            if not pieces and entry.size:
+                raise IntegrityError(f"{printable(entry.path)} has {entry.size} bytes and no content")
+        except IntegrityError as problem:
+            self._miss(entry, problem)
+            return
+        self._placed(entry, self.placer().place_file(entry, pieces, owner))
+
+    def _restore_copy(self, entry: Entry, owner: Owner) -> None:
+        if entry.kind != EntryKind.FILE:
+            self.restore_node(entry, owner)
+        elif entry.content is None or isinstance(entry.content, bytes):
+            self._restore_single(entry, owner)
+        else:
+            self._restore_large(entry, owner)
+
+    def _restore_large(self, entry: Entry, owner: Owner) -> None:
+        partial = self.placer().open_file(entry)
+        if partial is None:
+            return
+        with partial:
+            try:
+                self._write_extents(entry, partial)
+            except IntegrityError as problem:
+                self._miss(entry, problem)
+                return
+            self._placed(entry, partial.finish(owner))
+
+    def _write_extents(self, entry: Entry, partial: PartialFile | UrlFile) -> None:
+        # Chunks are fetched and checked by the workers, some at a time, and written in order by this thread.
+        pending: list[tuple[int, int, Future[Buffer]]] = []
+        offset = 0
+        read = self._reader.read
+        try:
+            for chunk_id, length in self._manifests.extents(entry):
+                if chunk_id is not None:
+                    pending.append((offset, length, self._pool.submit(read, chunk_id, length)))
+                else:
+                    self._callback.relative_update(length)
+                offset += length
+                if len(pending) >= _CHUNKS_AHEAD:
+                    self._write_one(partial, pending.pop(0))
+            while pending:
+                self._write_one(partial, pending.pop(0))
+        finally:
+            for _, _, future in pending:
+                future.cancel()
+
+    def _write_one(self, partial: PartialFile | UrlFile, piece: tuple[int, int, Future[Buffer]]) -> None:
+        offset, length, future = piece
+        partial.write_at(offset, future.result())
+        self._callback.relative_update(length)
+
+
+@attrs.frozen(eq=False)
+class _UnderWay:
+    """A window that workers are busy with: what they do, and what is left to do when they are done."""
+
+    window: Window
+    elsewhere: list[tuple[Entry, Owner]]
+    futures: list[Future[None]]
+
+
+@attrs.define(eq=False)
+class _FrameWork:
+    """A frame, and the files whose content lies in it."""
+
+    place: ChunkPlace
+    files: list[tuple[Entry, Owner, ChunkPlace]] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class _FrameRun:
+    """Frames that lie next to each other in one pack, fetched with one request."""
+
+    frames: list[_FrameWork]
+
+    @property
+    def pack(self) -> str:
+        """The pack that they lie in."""
+        return self.frames[0].place.pack
+
+    @property
+    def start(self) -> int:
+        """Where the first one begins."""
+        return self.frames[0].place.offset
+
+    @property
+    def size_bytes(self) -> int:
+        """From the beginning of the first to the end of the last."""
+        last = self.frames[-1].place
+        return last.offset + last.stored_bytes - self.start
+
+    def take(self, frame: _FrameWork) -> bool:
+        """Add a frame, if it is the next one and the run does not grow too long."""
+        place = frame.place
+        end = self.start + self.size_bytes
+        if place.pack != self.pack or place.offset != end or self.size_bytes + place.stored_bytes > RUN_BYTES:
+            return False
+        self.frames.append(frame)
+        return True
+
+
+def _wait(futures: Sequence[Future[None]]) -> None:
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        for future in futures:
+            future.cancel()
