@@ -52,8 +52,8 @@ _HOMES = {
 
 __all__ = [  # the keys above, spelled out for type checkers
     "CrashingStore",
-    "FaultProxy",
     "FarStore",
+    "FaultProxy",
     "FaultyStore",
     "Mode",
     "RecordingStore",
