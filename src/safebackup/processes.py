@@ -200,4 +200,4 @@ def _shared_file(size: int) -> Iterator[int]:
 
 
 def _path() -> str:
-    return json.dumps(sys.path)
+    return json.dumps([str(each) for each in sys.path])

@@ -13,12 +13,12 @@ from safebackup.format.header import HEADER_BYTES, Kind
 from safebackup.format.index import (
     BLOCK_ENTRIES,
     ENTRY_BYTES,
+    Block,
     Entry,
     IndexTable,
     PackRow,
     build_index,
     by_chunk,
-    find_in_block,
     unpack_block,
     unpack_entry,
 )
@@ -95,8 +95,19 @@ def test_every_entry_of_a_chunk_is_found_in_its_block(numbers: list[int], wanted
     _, blocks = _built(rows)
     block = blocks[0] if blocks else b""
     table, _ = _built(rows)
-    found = [unpack_entry(block, at, table.packs, name="x") for at in find_in_block(block, bytes([wanted]) * 32)]
+    found = [unpack_entry(block, at, table.packs, name="x") for at in Block(block).find(bytes([wanted]) * 32)]
     assert sorted(found, key=repr) == sorted([row for row in rows if row[0][0] == wanted], key=repr)
+
+
+@pytest.mark.parametrize("wanted", range(5))
+def test_chunks_whose_ids_begin_alike_are_told_apart(wanted: int) -> None:
+    """Nobody can choose ids where they are keyed, but somebody who writes an index by hand can."""
+    ids = [bytes(31) + bytes([number]) for number in range(4)]
+    table, (block,) = _built([(each, ChunkPlace("data/00/00", at, 0, 0, 0, 0, 0, 0)) for at, each in enumerate(ids)])
+
+    found = [unpack_entry(block, at, table.packs, name="x")[0] for at in Block(block).find(bytes(31) + bytes([wanted]))]
+
+    assert found == ids[wanted : wanted + 1]
 
 
 def test_an_entry_of_a_pack_that_is_not_listed_is_damage() -> None:

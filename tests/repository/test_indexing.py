@@ -184,5 +184,5 @@ def test_blocks_in_memory_stay_within_the_bound(cache_bytes: int) -> None:
     loaded = stored.load(cache_bytes=cache_bytes)
     for number in range(0, 40_000, 501):
         loaded.find(chunk(number))
-        kept = sum(len(block) for block in loaded._blocks.values())
+        kept = sum(len(block.data) for block in loaded._blocks.values())
         assert kept <= max(cache_bytes, 64 * BLOCK_ENTRIES)  # one block is always kept

@@ -7,6 +7,9 @@ packs, the first id of each block (the fence) and the indexes that it replaces. 
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -20,6 +23,7 @@ from safebackup.format.sealing import TAG_BYTES, Buffer
 ENTRY_BYTES = 64
 BLOCK_ENTRIES = 1024
 INDEX_ENTRIES_MAX = 1 << 20  # a merge of more becomes several indexes, 64 MiB each
+_WORD_BYTES = 8
 _ENTRY = struct.Struct(">32sIIIIIIII")
 
 Entry = tuple[bytes, ChunkPlace]
@@ -111,19 +115,34 @@ def unpack_block(block: Buffer, packs: Sequence[PackRow], *, name: str) -> Itera
         yield unpack_entry(block, position, packs, name=name)
 
 
-def find_in_block(block: Buffer, chunk_id: bytes) -> list[int]:
-    """The positions of all entries for a chunk in one block (a chunk may lie in several packs)."""
-    low, high = 0, len(block) // ENTRY_BYTES
-    while low < high:
-        middle = (low + high) // 2
-        position = middle * ENTRY_BYTES
-        if bytes(block[position : position + CHUNK_ID_BYTES]) < chunk_id:
-            low = middle + 1
-        else:
-            high = middle
-    found = []
-    position = low * ENTRY_BYTES
-    while block[position : position + CHUNK_ID_BYTES] == chunk_id:
-        found.append(position)
-        position += ENTRY_BYTES
-    return found
+class Block:
+    """A block in memory, in which chunks are looked for."""
+
+    __slots__ = ("_keys", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._keys: array[int] | None = None
+
+    def find(self, chunk_id: bytes) -> list[int]:
+        """The positions of all entries for a chunk (it may lie in several packs)."""
+        keys = self._keys
+        if keys is None:
+            keys = self._keys = _first_words(self.data)
+        position = bisect_left(keys, int.from_bytes(chunk_id[:_WORD_BYTES], "big")) * ENTRY_BYTES
+        data = self.data
+        while (found := data[position : position + CHUNK_ID_BYTES]) and found < chunk_id:
+            position += ENTRY_BYTES
+        positions = []
+        while data[position : position + CHUNK_ID_BYTES] == chunk_id:
+            positions.append(position)
+            position += ENTRY_BYTES
+        return positions
+
+
+def _first_words(data: bytes) -> array[int]:
+    """The first eight bytes of each entry as a number: an eighth of the block, which bisects at the speed of C."""
+    words = array("Q", data)
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words[:: ENTRY_BYTES // _WORD_BYTES]
