@@ -25,7 +25,7 @@ OTHER_PYTHONS ?= python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/vers
 PORTABLE_TESTS = $(shell grep -rl --include='test_*.py' 'mark.portable' tests)
 
 RUN := .venv/bin/python -m
-EXTRAS := azure,gcs,s3,sftp,smb,testing,webdav
+EXTRAS := azure,gcs,obstore,s3,sftp,smb,testing,webdav
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test long bench prepare system check portable clean
