@@ -303,3 +303,23 @@ def test_a_backup_that_is_cut_off_at_any_request_over_a_line_leaves_every_snapsh
         if not (store.crashed if isinstance(store, CrashingStore) else store.faults):
             break
     assert moment > LISTINGS
+
+
+def test_packs_go_over_a_line_and_come_back_several_at_a_time(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(7):
+        (tree / f"{number}").write_bytes(Random(number).randbytes(9 << 20))
+    scene = founded(tree)
+    storing, verifying, restoring = (FarStore(scene.store, latency=0.1) for _ in range(3))
+
+    scene.back_up(storing)
+    assert verify(scene.reach(verifying), level="full").passed
+    assert restore(scene.reach(restoring).snapshot(), to=tmp_path / "restored").complete
+
+    assert storing.at_once >= 3
+    assert verifying.at_once >= 4
+    assert restoring.at_once >= 4
+    assert {path.name: path.read_bytes() for path in (tmp_path / "restored").iterdir()} == {
+        path.name: path.read_bytes() for path in tree.iterdir()
+    }

@@ -7,6 +7,7 @@ a process for each worker as soon as it is ready, as threads would wait for the 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,6 +76,7 @@ class Crew:
         self._local = threading.local()
         self._placers: list[AnyPlacer] = []
         self._processes: list[PlacingProcess] = []
+        self._starting = threading.Lock()
         self._leaders_placed: set[bytes] = set()
         self._under_way: _UnderWay | None = None
 
@@ -89,9 +91,11 @@ class Crew:
     def _process(self) -> PlacingProcess | None:
         """The calling worker's own process."""
         if not hasattr(self._local, "process"):
-            process = self._local.process = self._new_process(self._placed)
-            if process is not None:
-                self._processes.append(process)
+            with self._starting:  # more than there are processors bring nothing
+                is_wanted = len(self._processes) < (os.cpu_count() or 1)
+                process = self._local.process = self._new_process(self._placed) if is_wanted else None
+                if process is not None:
+                    self._processes.append(process)
         found: PlacingProcess | None = self._local.process
         return found
 

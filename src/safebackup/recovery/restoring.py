@@ -49,11 +49,12 @@ from safebackup.remotes import is_remote, shown
 from safebackup.repository import Repository, Snapshot
 from safebackup.repository.manifests import Manifests
 from safebackup.repository.reading import ChunkReader
+from safebackup.repository.requesting import is_far
 from safebackup.repository.writing import worker_count
 
 FILES_FOR_PROCESSES = 2000  # below, starting a process costs more than it brings
 _FINDINGS_KEPT = 1000
-_URL_WORKERS = 8  # which wait for answers most of the time
+_WORKERS_FAR = 8  # which wait for a network most of the time
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -113,7 +114,8 @@ def restore(
         )
     repository = snapshot.require_repository()
     url = _target_url(to, storage_options)
-    workers = _URL_WORKERS if url is not None and workers is None else worker_count(workers)
+    is_waiting = url is not None or is_far(repository.store)
+    workers = worker_count(workers, least=_WORKERS_FAR if is_waiting else 2)
     target = shown(url).encode("utf-8", "surrogateescape") if url is not None else _target_path(to)
     _refuse_repository(target, repository)
     clock = repository.runtime.clock

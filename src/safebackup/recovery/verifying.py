@@ -42,6 +42,7 @@ from safebackup.repository.history import VERIFICATION, History, read_history
 from safebackup.repository.keys import read_slots
 from safebackup.repository.manifests import Manifests, require_same_shape
 from safebackup.repository.reading import ChunkReader, kind_of_pack
+from safebackup.repository.requesting import is_far
 from safebackup.repository.writing import salvage_pack, worker_count
 from safebackup.storage import ObjectInfo
 
@@ -49,6 +50,7 @@ SLICES = 20
 _FINDINGS_KEPT = 10_000
 _PATHS_NAMED = 20
 _TRIES = 3
+_WORKERS_FAR = 4  # which wait for a network most of the time; each has a pack in memory
 _PACK_FOLDERS = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
 
 
@@ -104,7 +106,7 @@ def verify(
             f"{type(what).__name__} cannot be verified", hint="Give a repository, or a snapshot of one."
         )
     repository = what if isinstance(what, Repository) else what.require_repository()
-    workers = worker_count(workers)
+    workers = worker_count(workers, least=_WORKERS_FAR if is_far(repository.store) else 2)
     try:
         level = Level(level)
     except ValueError:

@@ -34,6 +34,7 @@ from safebackup.format.pack import (
 )
 from safebackup.format.sealing import Buffer
 from safebackup.repository.indexing import ChunkIndex
+from safebackup.repository.requesting import is_far
 from safebackup.repository.runtime import Runtime
 from safebackup.storage import AppendStore
 
@@ -45,7 +46,8 @@ INDEX_EVERY_BYTES = 1 << 30
 INDEX_EVERY_CHUNKS = 1 << 15  # what no index names yet takes some 500 bytes of memory each
 INDEX_EVERY_SECONDS = 600.0
 SMALL_BYTES_MAX = 512 << 10  # of what is grouped
-_PACKS_IN_FLIGHT = 1
+_PACKS_IN_FLIGHT = 1  # 16 MiB of memory each
+_PACKS_IN_FLIGHT_FAR = 3  # over a network storing one is mostly waiting
 _FRAMES_IN_FLIGHT = 12  # so that workers have something to do while many tiny files are read, and the reverse
 _GROUP_ROOM_BYTES = FRAME_BYTES + SMALL_BYTES_MAX
 
@@ -81,6 +83,13 @@ class Writer:
         self._run = run
         self._on_large: Callable[[], None] | None = on_large
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="safebackup")
+        self._packs_in_flight = _PACKS_IN_FLIGHT_FAR if is_far(store) else _PACKS_IN_FLIGHT
+        # Who waits for a network must not keep those from their work who compress.
+        self._storers = (
+            ThreadPoolExecutor(_PACKS_IN_FLIGHT_FAR, thread_name_prefix="safebackup-store")
+            if is_far(store)
+            else self._pool
+        )
         self._claims: set[bytes] = set()
         self._claiming = threading.Lock()
         self._packs: dict[Kind, PackBuilder] = {}
@@ -214,6 +223,7 @@ class Writer:
     def close(self) -> None:
         """Let the workers go; what they have begun is finished or fails by itself."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._storers.shutdown(wait=True, cancel_futures=True)
 
     def _encode_group(self, kind: Kind) -> None:
         group = self._groups.pop(kind)
@@ -238,8 +248,8 @@ class Writer:
         pack = self._packs.pop(kind, None)
         if pack is None:
             return
-        self._settle(_PACKS_IN_FLIGHT - 1)
-        self._storing.append(self.submit(self._store_pack, kind, pack))
+        self._settle(self._packs_in_flight - 1)
+        self._storing.append(self._storers.submit(self._store_pack, kind, pack))
         due = self._runtime.clock.monotonic() - self._indexed_at > INDEX_EVERY_SECONDS
         much = self._unindexed_bytes >= INDEX_EVERY_BYTES or self._unindexed_chunks >= INDEX_EVERY_CHUNKS
         if due or much:
@@ -266,14 +276,14 @@ def fresh_memory(size: int) -> memoryview:
     return memoryview(mmap.mmap(-1, size))
 
 
-def worker_count(workers: object) -> int:
-    """How many threads share the work: as many as there are processors, at least two, unless the caller says.
+def worker_count(workers: object, *, least: int = 2) -> int:
+    """How many threads share the work: as many as there are processors, at least so many, unless the caller says.
 
     Raises:
         ConfigurationError: it is no number of threads.
     """
     if workers is None:
-        return max(2, os.cpu_count() or 2)
+        return max(least, os.cpu_count() or 1)
     if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= 256:
         raise ConfigurationError(f"workers={workers!r} is no number of threads", hint="Leave it out, or give 1 to 256.")
     return workers
