@@ -31,10 +31,11 @@ class Trigger:
 
 
 def many_files(folder: Path) -> Path:
+    """So many bytes that the first are counted long before the last are read."""
     for number in range(40):
         (folder / f"d{number:02}").mkdir(parents=True)
-        for other in range(100):
-            (folder / f"d{number:02}" / f"f{other}").write_bytes(b"%d" % (number * 100 + other))
+        for other in range(30):
+            (folder / f"d{number:02}" / f"f{other}").write_bytes(b"%6d" % (number * 100 + other) * 5000)
     return folder
 
 

@@ -34,7 +34,7 @@ from tests.storage.racing import body_of, raced
 from tests.storage.relaying import HOST, Answered, Asked, Relay, relayed
 
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 QUICK = Limits(request=1, deadline=0.5, first_answer=0.5)
 ACCOUNT = "tests"
 

@@ -32,7 +32,7 @@ from tests.storage.contract import HOSTILE, MIB, StoreContract, outcome_of_put
 from tests.storage.other_ftp import OddFtpServer, VsftpdServer, odd_ftp, start_vsftpd
 from tests.storage.racing import body_of, raced
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 HASTY = Limits(request=5, deadline=0.3, first_answer=5)  # few attempts, each with time enough
 
 

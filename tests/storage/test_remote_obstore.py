@@ -20,7 +20,7 @@ from tests.servers import Server
 from tests.storage.contract import MIB, StoreContract
 from tests.storage.relaying import Answered, Asked, Relay, relayed, s3_error
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 HASTY = Limits(request=3, deadline=1, first_answer=1)
 
 

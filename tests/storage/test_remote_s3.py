@@ -26,7 +26,7 @@ from tests.servers import BUCKET, Server
 from tests.storage.contract import MIB, StoreContract, outcome_of_put
 from tests.storage.relaying import Relay, relayed, s3_error
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
 
 

@@ -22,7 +22,7 @@ from tests.servers import Server
 from tests.storage.relaying import Relay, relayed, s3_error
 
 MIB = 1 << 20
-LIMITS = Limits(request=3, deadline=15, first_answer=5)
+LIMITS = Limits(request=3, deadline=15, first_answer=15)
 HASTY = Limits(request=3, deadline=1, first_answer=1)
 VERBS: dict[str, Callable[[DeleteStore], object]] = {
     "get": lambda store: store.get("packs/one"),

@@ -38,7 +38,7 @@ from tests.storage.contract import HOSTILE, MIB, StoreContract, outcome_of_put
 from tests.storage.other_sftp import OddServer, RcloneSftpServer, failing, make_key, odd_server, start_rclone_sftp
 from tests.storage.racing import body_of, raced
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 HASTY = Limits(request=5, deadline=0.3, first_answer=5)  # few attempts, each with time enough
 LONG = os.environ.get("SAFEBACKUP_LONG") == "1"
 only_when_long = pytest.mark.skipif(not LONG, reason="takes half a minute more; SAFEBACKUP_LONG=1 runs it")

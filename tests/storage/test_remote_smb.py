@@ -29,7 +29,7 @@ from tests.servers.programs import HOST, Program, found, free_ports, listens, ru
 from tests.servers.server import files_below
 from tests.storage.contract import MIB, StoreContract, outcome_of_put
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 HASTY = Limits(request=1, deadline=1, first_answer=1)
 SECRET = "smb-Hunter2-Secret"
 USER = "root" if os.geteuid() == 0 else "tests"

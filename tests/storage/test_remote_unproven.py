@@ -25,7 +25,7 @@ from tests.servers.server import files_below
 from tests.storage.contract import HOSTILE, StoreContract
 from tests.storage.unproven_files import DiskFiles, register
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 ONCE = Limits(request=1, deadline=0.001, first_answer=0.001)
 
 

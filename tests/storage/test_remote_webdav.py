@@ -35,7 +35,7 @@ from tests.storage.contract import HOSTILE, MIB, StoreContract, outcome_of_put
 from tests.storage.other_webdav import start_apache, start_wsgidav
 from tests.storage.relaying import Answered, Asked, Relay, passed_on, relayed
 
-LIMITS = Limits(request=5, deadline=20, first_answer=5)
+LIMITS = Limits(request=10, deadline=20, first_answer=20)
 HASTY = Limits(request=1, deadline=1, first_answer=1)
 ONCE = Limits(request=1, deadline=0.001, first_answer=0.001)
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # as finding all certificates takes longer than most of these tests
