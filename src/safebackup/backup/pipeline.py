@@ -2,8 +2,8 @@
 
 The run's own thread scans, compares with the parent, reads, and keeps everything in manifest order. It alone reads
 small files: a few short system calls each, for which several threads would only wait for the interpreter's lock.
-Workers do what takes long and lets that lock go: hashing and compressing about 1 MiB at a time, checking and storing
-packs. What is under way is bounded; results are taken in the order in which they were asked for.
+Workers do what takes long and lets that lock go: hashing and compressing about 1 MiB at a time, sealing, checking
+and storing packs. What is under way is bounded; results are taken in the order in which they were asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import attrs
 
-from safebackup.backup.grouping import SMALL_BYTES_MAX, SmallFiles, encode_group
 from safebackup.backup.merging import EntrySink, Known, Previous
 from safebackup.backup.metadata import HardLinks, data_extents, may_have_holes, read_target, read_xattrs
 from safebackup.backup.reading import GONE, BecameLargeError, open_file, read_whole, unchanged
@@ -29,13 +28,14 @@ from safebackup.events import Progress
 from safebackup.findings import Finding, Severity, printable
 from safebackup.format.chunking import Chunker
 from safebackup.format.manifest import TORN, Entry, EntryKind, Extent, pack_content, time_to_stored
-from safebackup.repository.writing import FRAME_BYTES, Writer, fresh_memory
+from safebackup.format.pack import EncodedFrame
+from safebackup.repository.writing import FRAME_BYTES, SMALL_BYTES_MAX, Writer, fresh_memory
 from safebackup.streaming import Fill
 
 T = TypeVar("T")
 _Read = Callable[[memoryview, int], int]  # into the view, from this offset on; how many bytes, 0 at the end
 YOUNG_NANOSECONDS = 2_000_000_000
-_QUEUE_MAX = 8192  # a kilobyte each; where few files have changed, as many still share a frame
+_QUEUE_MAX = 2048
 _WINDOW_BYTES = 8 << 20
 _WINDOWS_MAX = 2
 _LARGE_TRIES = 2
@@ -150,7 +150,7 @@ class Pipeline:
         self._builder = builder
         self._previous = previous
         self._chunker = chunker
-        self._small_max = min(chunker.bytes_min, SMALL_BYTES_MAX)
+        self._small_max = min(chunker.bytes_min, SMALL_BYTES_MAX - 2)
         self._evidence = evidence
         self._clock = clock
         self._report = report
@@ -160,12 +160,6 @@ class Pipeline:
         self._links = HardLinks(writer.ids.link_key)
         self._queue: deque[Item] = deque()
         self._jobs: deque[Callable[[], None]] = deque()  # each waits for its result and takes it
-        self._small: SmallFiles[tuple[Item, os.stat_result]] = SmallFiles(
-            writer,
-            self._jobs,
-            harvest=self._harvest,
-            settle=lambda read, extent: self._settle_file(*read, [extent]),
-        )
         self._windows: list[memoryview] = []
         self._windows_made = 0
         self._window = _Window(memoryview(b""), filled=_WINDOW_BYTES)  # none yet: it has no room
@@ -208,7 +202,6 @@ class Pipeline:
 
     def finish(self) -> None:
         """Wait for everything under way."""
-        self._small.send()
         while self._jobs:
             self._harvest()
         self._drain()
@@ -320,7 +313,8 @@ class Pipeline:
             self._store_large(item)
             return
         try:
-            whole = read_whole(item.found.absolute, status, self._small.room, most=self._small_max)
+            into = self._writer.room_for_data()
+            whole = read_whole(item.found.absolute, status, into, most=self._small_max)
         except BecameLargeError:
             self._store_large(item)
             return
@@ -330,10 +324,8 @@ class Pipeline:
         item.torn, item.xattrs = whole.torn, whole.xattrs
         if whole.xattrs_error is not None:
             self._metadata_unreadable(item, whole.xattrs_error)
-        if whole.size_bytes:
-            self._small.add((item, whole.status), whole.size_bytes)
-        else:
-            self._settle_file(item, whole.status, [])
+        size = whole.size_bytes
+        self._settle_file(item, whole.status, [(self._writer.put_in_room(size), size)] if size else [])
 
     def _harvest(self) -> None:
         self._jobs.popleft()()
@@ -455,27 +447,26 @@ class Pipeline:
             self._windows.append(window.view)
 
     def _send_window(self, item: Item, reading: LargeRead, window: _Window, start: int, *, last: bool) -> int:
-        data = window.view[start : window.filled]
-        sent = used = 0
-        lengths: list[int] = []
-        for chunk in self._chunker.cut(data, last=last):
-            lengths.append(len(chunk))
+        used = 0
+        group: list[memoryview] = []
+        group_bytes = 0
+        for chunk in self._chunker.cut(window.view[start : window.filled], last=last):
+            group.append(chunk)
             used += len(chunk)
-            if used - sent >= FRAME_BYTES:
-                self._send_group(item, reading, window, data[sent:used], lengths)
-                sent, lengths = used, []
-        if lengths:
-            self._send_group(item, reading, window, data[sent:used], lengths)
+            group_bytes += len(chunk)
+            if group_bytes >= FRAME_BYTES:
+                self._send_group(item, reading, window, group)
+                group, group_bytes = [], 0
+        if group:
+            self._send_group(item, reading, window, group)
         return used
 
-    def _send_group(
-        self, item: Item, reading: LargeRead, window: _Window, data: memoryview, lengths: list[int]
-    ) -> None:
+    def _send_group(self, item: Item, reading: LargeRead, window: _Window, group: list[memoryview]) -> None:
         reading.waiting += 1
         window.waiting += 1
         piece: list[Extent] = []
         reading.pieces.append(piece)
-        future = self._writer.submit(encode_group, self._writer, data, lengths)
+        future = self._writer.submit(_encode_group, self._writer, group)
 
         def take() -> None:
             result = future.result()
@@ -498,8 +489,6 @@ class Pipeline:
                     self._emit(item)
             if len(queue) <= _QUEUE_MAX:
                 return
-            if not self._jobs:
-                self._small.send()
             self._harvest()
 
     def _emit(self, item: Item) -> None:
@@ -561,3 +550,24 @@ def _status_of_stream(now: int) -> os.stat_result:
     seconds = now // 1_000_000_000
     numbers = (stat.S_IFREG | 0o600, 0, 0, 1, os.getuid(), os.getgid(), 0, seconds, seconds, seconds)
     return os.stat_result(numbers, {"st_mtime_ns": now, "st_ctime_ns": now})
+
+
+@attrs.frozen(eq=False)
+class _GroupResult:
+    extents: list[Extent]
+    frame: EncodedFrame | None
+
+
+def _encode_group(writer: Writer, group: list[memoryview]) -> _GroupResult:
+    extents: list[Extent] = []
+    chunks = []
+    for chunk in group:
+        chunk_id = writer.ids.data(chunk)
+        extents.append((chunk_id, len(chunk)))
+        if writer.claim(chunk_id):
+            chunks.append((chunk_id, chunk))
+    if not chunks:
+        return _GroupResult(extents, None)
+    raw = chunks[0][1] if len(chunks) == 1 else b"".join(chunk for _, chunk in chunks)
+    frame = writer.encode(raw, [chunk_id for chunk_id, _ in chunks], [len(chunk) for _, chunk in chunks])
+    return _GroupResult(extents, frame)

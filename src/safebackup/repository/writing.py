@@ -45,11 +45,11 @@ ROOM_BYTES = 24 << 20  # for a full pack with the frame that fills it, and its t
 INDEX_EVERY_BYTES = 1 << 30
 INDEX_EVERY_CHUNKS = 1 << 15  # what no index names yet takes some 500 bytes of memory each
 INDEX_EVERY_SECONDS = 600.0
-_SMALL_BYTES_MAX = 512 << 10  # of what is put together with others
+SMALL_BYTES_MAX = 512 << 10  # of what is grouped
 _PACKS_IN_FLIGHT = 1  # 16 MiB of memory each
 _PACKS_IN_FLIGHT_FAR = 3  # over a network storing one is mostly waiting
-_FRAMES_IN_FLIGHT = 3
-_GROUP_ROOM_BYTES = FRAME_BYTES + _SMALL_BYTES_MAX
+_FRAMES_IN_FLIGHT = 10  # so that workers have something to do while many tiny files are read, and the reverse
+_GROUP_ROOM_BYTES = FRAME_BYTES + SMALL_BYTES_MAX
 
 
 class Writer:
@@ -134,6 +134,19 @@ class Writer:
                 on_large()
             self._close_pack(kind)
 
+    def room_for_data(self) -> memoryview:
+        """Memory for the next small piece of a file, of at least `SMALL_BYTES_MAX`; `put_in_room` stores it."""
+        group = self._group(Kind.DATA_PACK)
+        return group.room[group.size_bytes :]
+
+    def put_in_room(self, size_bytes: int) -> bytes:
+        """Store what was put at the beginning of `room_for_data`, which then is another; as `put_data`."""
+        group = self._group(Kind.DATA_PACK)
+        chunk_id = self.ids.data(group.room[group.size_bytes : group.size_bytes + size_bytes])
+        if self.claim(chunk_id):
+            self._keep(group, chunk_id, size_bytes, Kind.DATA_PACK)
+        return chunk_id
+
     def put_data(self, data: bytes) -> bytes:
         """Store a small piece of a file, in a frame with others; its id. Blocks while too much is under way."""
         chunk_id = self.ids.data(data)
@@ -149,7 +162,7 @@ class Writer:
     def _put(self, chunk_id: bytes, data: bytes, kind: Kind) -> None:
         if not self.claim(chunk_id):
             return
-        if len(data) > _SMALL_BYTES_MAX:
+        if len(data) > SMALL_BYTES_MAX:
             self._submit_frame(kind, _OpenGroup(memoryview(data), len(data), [chunk_id], [len(data)]))
             return
         group = self._group(kind)
