@@ -69,6 +69,7 @@ class PackBuilder:
     def __init__(self, identity: Identity, kind: Kind, *, salt: bytes, room: memoryview | None = None) -> None:
         self._object = ObjectBuilder(identity, kind, salt=salt, room=room)
         self._rows: list[FrameRow] = []
+        self.chunks = 0
 
     @property
     def size_bytes(self) -> int:
@@ -83,6 +84,7 @@ class PackBuilder:
     def add(self, frame: EncodedFrame) -> None:
         """Seal the next frame; it is not needed afterwards."""
         self._object.add(frame.payload)
+        self.chunks += len(frame.lengths)
         stored_bytes = len(frame.payload) + TAG_BYTES
         self._rows.append(
             FrameRow(frame.codec, stored_bytes, frame.raw_bytes, b"".join(frame.ids), list(frame.lengths))

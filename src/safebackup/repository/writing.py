@@ -41,6 +41,7 @@ from safebackup.storage import AppendStore
 T = TypeVar("T")
 FRAME_BYTES = 1 << 20  # small chunks are grouped to about this
 FULL_BYTES = {Kind.DATA_PACK: 16 << 20, Kind.METADATA_PACK: 4 << 20}  # a pack that has reached this is stored
+FULL_CHUNKS = 1 << 15  # or this, as whoever reads a pack whole holds a row for each in memory
 ROOM_BYTES = 24 << 20  # for a full pack with the frame that fills it, and its table
 INDEX_EVERY_BYTES = 1 << 30
 INDEX_EVERY_CHUNKS = 1 << 15  # what no index names yet takes some 500 bytes of memory each
@@ -127,7 +128,7 @@ class Writer:
             self._packs[kind] = PackBuilder(self._identity, kind, salt=self._runtime.random(32), room=room)
         pack = self._packs[kind]
         pack.add(frame)
-        if pack.size_bytes >= FULL_BYTES[kind]:
+        if pack.size_bytes >= FULL_BYTES[kind] or pack.chunks >= FULL_CHUNKS:
             if self._on_large is not None:
                 # Before the first full pack is stored: what is worth finding again after a crash begins here.
                 on_large, self._on_large = self._on_large, None
