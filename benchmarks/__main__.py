@@ -23,7 +23,7 @@ from benchmarks.tables import Figures, tables
 from benchmarks.tools import TOOL_IDS, all_tools
 
 MARK = "made-by-safebackup-benchmarks"
-OURS = ("corpora", "programs", "runs")  # what the suite makes in its folder, and deletes
+OURS = ("corpora", "programs", "runs", "cut-off")  # what the suite makes in its folder, and deletes
 DAYS = 100
 
 
@@ -33,12 +33,13 @@ def main() -> int:
         print(complaint, file=sys.stderr)
         return 2
     (options.work / MARK).touch()
+    set_aside(options.work)
     for part in OURS:
         (options.work / part).mkdir(exist_ok=True)
     try:
         figures = measure_all(options)
     finally:
-        clear(options.work, OURS if not options.keep else ("runs",))
+        clear(options.work, OURS if not options.keep else ("runs", "cut-off"))
     print(tables(figures))
     if options.charts:
         from benchmarks.charts import draw
@@ -156,6 +157,15 @@ def environment(work: Path) -> dict[str, str]:
 
 def read(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
+
+
+def set_aside(work: Path) -> None:
+    """Move away what a run has left that was cut off: to delete it now would slow down what is measured."""
+    if (work / "runs").exists():
+        aside = work / "cut-off"
+        aside.mkdir(exist_ok=True)
+        (work / "runs").rename(aside / str(len(os.listdir(aside))))
+        print("a run was cut off; what it has left is deleted at the end of this one", file=sys.stderr)
 
 
 def clear(work: Path, parts: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import attrs
 
 from benchmarks.comparing import differences
 from benchmarks.corpora import Corpus, live_a_day
-from benchmarks.measuring import Command, Cost, StepFailedError, measure, size_of
+from benchmarks.measuring import Command, Cost, StepFailedError, measure, size_of, warm
 from benchmarks.tools import Action, Place, Tool
 
 
@@ -119,7 +119,11 @@ class Round:
         command = tool.command(action, place)
         if command is None and action == "init":
             (place.home / "repository").mkdir()
-        return None if command is None else measure(command, reports=self.folder)
+        if command is None:
+            return None
+        if action in ("backup", "verify", "restore"):
+            warm(place.source if action == "backup" else place.home / "repository")
+        return measure(command, reports=self.folder)
 
     def keep(self, tool: Tool, step: Step, costs: Iterable[Cost | None]) -> None:
         """Write down what a step cost and left."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import set_aside
 from benchmarks.comparing import differences
 from benchmarks.corpora import CORPORA, corpus, live_a_day, relative_files
 from benchmarks.measuring import Command, StepFailedError, measure
@@ -315,3 +316,25 @@ def test_a_tree_is_emptied_without_deleting_anything_or_following_links(tmp_path
     assert relative_files(tree) == ["file", "link"]
     assert (tree / "file").stat().st_size == 0
     assert outside.read_bytes() == b"precious"
+
+
+def test_what_a_run_has_left_that_was_cut_off_is_set_aside(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / "runs" / "tree").mkdir(parents=True)
+        (tmp_path / "runs" / "tree" / "file").write_text(f"{number}")
+        set_aside(tmp_path)
+
+    assert not (tmp_path / "runs").exists()
+    assert [(tmp_path / "cut-off" / name / "tree" / "file").read_text() for name in ("0", "1")] == ["0", "1"]
+
+
+def test_growth_has_a_row_for_each_size(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.growth", "--series", "snapshots", "--scale", "0.001"]
+    command += ["--work", str(tmp_path / "work"), "--json", str(tmp_path / "growth.json")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+    (rows,) = json.loads((tmp_path / "growth.json").read_text()).values()
+    assert [row["grows"] for row in rows] == ["1", "3", "5"]
+    assert all(row[step]["wall_seconds"] > 0 for row in rows for step in ("list", "restore", "verify", "same"))
+    assert rows[0]["repository_files"] < rows[2]["repository_files"]
+    assert not (tmp_path / "work").exists()
