@@ -31,9 +31,12 @@ WINDOW_ENTRIES = 4096
 WINDOW_BYTES = 64 << 20
 RUN_BYTES = 4 << 20  # adjacent frames are fetched together up to this
 _CHUNKS_AHEAD = 8
+_PARTS = 8  # of the work that is not grouped by frames
+_FIRST_MAX = 1 << 16  # 200 bytes of memory each
 
 AnyPlacer: TypeAlias = Placer | UrlPlacer
 Placed: TypeAlias = Callable[[Entry, bool], None]
+_Again: TypeAlias = tuple[Entry, Owner, bytes]  # and the path that was given the same content
 
 
 @attrs.define(eq=False)
@@ -65,6 +68,7 @@ class Crew:
         new_process: Callable[[Placed], PlacingProcess | None],
         miss: Callable[[Entry, IntegrityError], None],
         callback: Progress,
+        can_read_again: bool,
     ) -> None:
         self._reader = reader
         self._manifests = Manifests(reader)
@@ -78,6 +82,8 @@ class Crew:
         self._processes: list[PlacingProcess] = []
         self._starting = threading.Lock()
         self._leaders_placed: set[bytes] = set()
+        self._can_read_again = can_read_again
+        self._first_with: dict[bytes, bytes] = {}  # content, and the path that was given it first
         self._under_way: _UnderWay | None = None
 
     def placer(self) -> AnyPlacer:
@@ -108,8 +114,12 @@ class Crew:
     def restore(self, window: Window) -> None:
         """Have the workers begin with a window, then complete the one before; `finish` completes the last."""
         before = self._under_way
-        runs, elsewhere = self._plan(window.small)
+        again, files = self._known(window.small)
+        runs, elsewhere = self._plan(files)
         futures = [self._pool.submit(self._restore_run, run) for run in runs]
+        futures += [
+            self._pool.submit(self._restore_again, again[at::_PARTS]) for at in range(_PARTS) if again[at::_PARTS]
+        ]
         self._under_way = _UnderWay(window, elsewhere, futures)
         if before is not None:
             self._complete(before)
@@ -137,6 +147,23 @@ class Crew:
                 self._restore_copy(entry, owner)
         for entry, owner in window.finished:
             placer.finish_directory(entry, owner)
+
+    def _known(self, files: Sequence[tuple[Entry, Owner]]) -> tuple[list[_Again], list[tuple[Entry, Owner]]]:
+        """Those whose content a file of an earlier window was given, and the others."""
+        if not self._can_read_again:
+            return [], list(files)
+        again: list[_Again] = []
+        others: list[tuple[Entry, Owner]] = []
+        for entry, owner in files:
+            first = self._first_with.get(entry.content) if isinstance(entry.content, bytes) else None
+            if first is not None:
+                again.append((entry, owner, first))
+            else:
+                others.append((entry, owner))
+        if len(self._first_with) > _FIRST_MAX:
+            self._first_with.clear()
+        self._first_with.update((entry.content, entry.path) for entry, _ in others if isinstance(entry.content, bytes))
+        return again, others
 
     def _plan(self, files: Sequence[tuple[Entry, Owner]]) -> tuple[list[_FrameRun], list[tuple[Entry, Owner]]]:
         """Group files by the frames that hold them, frames by nearness; files without content are among the rest."""
@@ -175,6 +202,17 @@ class Crew:
             self._restore_frame(frame, decoded, process)
         if process is not None:
             process.settle()
+
+    def _restore_again(self, files: Sequence[_Again]) -> None:
+        """Files whose content was placed before: to read it there is cheaper than to decode a frame for each."""
+        placer = self.placer()
+        for entry, owner, first in files:
+            data = placer.read_again(first, entry.size) if isinstance(placer, Placer) else None
+            if data is not None and self._reader.ids.data(data) == entry.content:
+                self._placed(entry, placer.place_file(entry, [data], owner))
+            else:
+                self._restore_single(entry, owner)
+            self._callback.relative_update(entry.size)
 
     def _restore_frame(self, frame: _FrameWork, decoded: Buffer | None, process: PlacingProcess | None) -> None:
         good: list[Piece] = []

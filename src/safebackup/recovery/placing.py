@@ -79,6 +79,8 @@ _TEMPORARY_PREFIX = b".safebackup-"
 _BUFFERS_PER_WRITE_MAX = 1024  # IOV_MAX
 _OPEN_NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # names a link, fifo or device without opening what it stands for
 
+_READ_AGAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 _FORMATS: dict[int, int] = {
     EntryKind.FILE: stat.S_IFREG,
     EntryKind.DIRECTORY: stat.S_IFDIR,
@@ -208,6 +210,21 @@ class Placer:
                 draft.close()
         except OSError as error:
             return self._not_placed(entry.path, error)
+
+    def read_again(self, path: bytes, size_bytes: int) -> bytes | None:
+        """What a path holds that may have been placed before; None if it is not there with this size."""
+        try:
+            folder, name = self._folders.locate(path)
+            fd = os.open(name, _READ_AGAIN, dir_fd=folder.fd)
+        except OSError:
+            return None  # not placed yet, or not at all: its content is fetched as for the first time
+        try:
+            data = os.read(fd, size_bytes + 1)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return data if len(data) == size_bytes else None
 
     def open_file(self, entry: Entry) -> PartialFile | None:
         """A large file to be written in pieces; None where it is kept or cannot be placed."""

@@ -299,7 +299,7 @@ class _Restore:
                     target, overwrite=self.overwrite, devices=self.devices, report=self.report, placed=placed
                 )
 
-            self._restore_all(plan, self._crew(workers, placer, process), shortfalls)
+            self._restore_all(plan, self._crew(workers, placer, process, can_read_again=True), shortfalls)
             sync_target(target)
         for finding in shortfalls.findings():
             self.report(finding)
@@ -309,7 +309,7 @@ class _Restore:
         shortfalls = Shortfalls()
         target.create()
         placer = UrlPlacer(target, overwrite=self.overwrite, report=self.report, shortfalls=shortfalls)
-        self._restore_all(plan, self._crew(workers, lambda: placer, lambda _: None), shortfalls)
+        self._restore_all(plan, self._crew(workers, lambda: placer, lambda _: None, can_read_again=False), shortfalls)
         files = (one.entry for one in plan if one.entry.kind == EntryKind.FILE)
         placer.confirm(entry for entry in files if entry.path not in self.lost)
         for finding in shortfalls.findings():
@@ -320,6 +320,8 @@ class _Restore:
         workers: int,
         placer: Callable[[], AnyPlacer],
         process: Callable[[Placed], PlacingProcess | None],
+        *,
+        can_read_again: bool,
     ) -> Crew:
         return Crew(
             self.reader,
@@ -328,6 +330,7 @@ class _Restore:
             new_process=process,
             miss=self.miss,
             callback=self.callback,
+            can_read_again=can_read_again,
         )
 
     def _restore_all(self, plan: Selection, crew: Crew, shortfalls: Shortfalls) -> None:
