@@ -54,7 +54,7 @@ class OtherProcess:
     """
 
     def __init__(self, make: str, setup: bytes, *, slot_bytes: int, descriptors: Sequence[int] = ()) -> None:
-        self.is_ready = False
+        self.is_ready = self._has_failed = False
         self._slot_bytes = slot_bytes
         self._free = deque(range(SLOTS))
         self._asked: deque[int] = deque()
@@ -82,9 +82,12 @@ class OtherProcess:
     @property
     def is_usable(self) -> bool:
         """Whether it is ready to work, as far as is known; never waits for it."""
-        if not self.is_ready:
-            with contextlib.suppress(EOFError, OSError):
+        if not self.is_ready and not self._has_failed:
+            try:
                 self.is_ready = self._pipe.poll() and self._pipe.recv_bytes() == _READY
+            except (EOFError, OSError):
+                self._has_failed = True
+                logger.info("a process that was to help has ended before it was ready, so this one does all")
         return self.is_ready
 
     @property
