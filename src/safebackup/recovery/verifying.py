@@ -50,6 +50,7 @@ SLICES = 20
 _FINDINGS_KEPT = 10_000
 _PATHS_NAMED = 20
 _TRIES = 3
+_FOUND_MAX = 1 << 17  # 200 bytes of memory each
 _WORKERS_FAR = 4  # which wait for a network most of the time; each has a pack in memory
 _PACK_FOLDERS = (f"{FOLDER[Kind.DATA_PACK]}/", f"{FOLDER[Kind.METADATA_PACK]}/")
 
@@ -242,6 +243,8 @@ class _Verification:
     # Segments that were looked at, with what came before them: their files, and what comes behind.
     _checked: dict[tuple[bytes, bytes, PathState], tuple[int, PathState]] = attrs.field(factory=dict)
     _bad_chunks: set[bytes] = attrs.field(factory=set)
+    # Contents of small files that have a good place, and their sizes: a snapshot shares most with the one before.
+    _found: set[tuple[bytes, int]] = attrs.field(factory=set)
     _condemned: set[str] = attrs.field(factory=set)  # doomed packs that hold the only copy of something
     _promises: Promises = attrs.field(factory=Promises)
     _readings: list[PackReading] = attrs.field(factory=list)
@@ -440,6 +443,9 @@ class _Verification:
 
     def _check_content(self, entry: Entry) -> None:
         """Look for a place of every chunk; places that turn out bad are found when packs are read."""
+        content = (entry.content, entry.size) if isinstance(entry.content, bytes) else None
+        if content in self._found:
+            return
         doomed = self.reader.index.doomed
         for _, chunk_id, length in Manifests(self.reader).entry_needs(entry):
             places = list(self.reader.index.find_all(chunk_id))
@@ -447,8 +453,13 @@ class _Verification:
             self._needed_packs.update(() if self.whole else good)
             if not good:
                 self._bad_chunks.add(chunk_id)
-            elif doomed.issuperset(good):
+                continue
+            if doomed.issuperset(good):
                 self._condemned.update(good)
+            if content is not None:
+                if len(self._found) == _FOUND_MAX:
+                    self._found.clear()
+                self._found.add(content)
 
     def _is_good(self, place: ChunkPlace, chunk_id: bytes, length: int) -> bool:
         return (
