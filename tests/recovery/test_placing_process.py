@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from safebackup import Repository, Snapshot, back_up, compare_trees, processes, restore
 from safebackup.errors import Code, IntegrityError, StorageError
+from safebackup.events import NoProgress
 from safebackup.findings import Finding
 from safebackup.format.manifest import Entry, EntryKind
+from safebackup.processes import OtherProcess
 from safebackup.recovery import restoring
 from safebackup.recovery.placing import Overwrite, Owner, Shortfalls, open_target
 from safebackup.recovery.placing_process import Piece, PlacingProcess
@@ -246,29 +248,56 @@ def children() -> list[int]:
     return found
 
 
+@pytest.fixture
+def ready_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work begins when the processes are ready: how long they take to get there is the machine's affair."""
+    start = processes.start
+
+    def start_and_wait(*given: Any, **named: Any) -> OtherProcess | None:
+        process = start(*given, **named)
+        assert process is not None
+        until = time.monotonic() + 60
+        while not process.is_usable:
+            assert time.monotonic() < until, "it never gets ready"
+            time.sleep(0.01)
+        return process
+
+    monkeypatch.setattr(processes, "start", start_and_wait)
+
+
+class AtThird(NoProgress):
+    """Does something once, when a third of the bytes is placed."""
+
+    def __init__(self, total: int, do: Callable[[], None]) -> None:
+        self._left = total // 3
+        self._do = do
+        self._lock = threading.Lock()
+
+    def relative_update(self, inc: int = 1) -> None:
+        with self._lock:
+            was_left = self._left > 0
+            self._left -= inc
+            if was_left and self._left <= 0:
+                self._do()
+
+
+@pytest.mark.usefixtures("ready_at_once")
 def test_a_restore_of_many_files_has_processes_place_them_and_they_are_gone_then(
     many: Snapshot, tmp_path: Path
 ) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock
-    seen: set[int] = set()
-    done = threading.Event()
+    seen: list[int] = []
 
-    def watch() -> None:
-        while not done.is_set():
-            seen.update(children())
-            time.sleep(0.02)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    report = restore(many, to=tmp_path / "target", workers=2)
-    done.set()
-    watching.join()
+    report = restore(
+        many,
+        to=tmp_path / "target",
+        workers=2,
+        callback=AtThird(many.content_bytes, lambda: seen.extend(children())),
+    )
 
     assert report.complete
     assert report.findings == ()
     assert compare_trees(tmp_path / "source", tmp_path / "target").same
     assert len(seen) == 2
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock > before, "they have written nothing"
     assert children() == []
 
 
@@ -282,31 +311,37 @@ def test_one_worker_does_everything_in_this_process(
     assert started == []
 
 
-def test_a_restore_whose_process_is_killed_says_so_and_can_be_completed(many: Snapshot, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ready_at_once")
+def test_a_restore_whose_processes_are_killed_says_so_and_can_be_completed(many: Snapshot, tmp_path: Path) -> None:
+    killed: list[int] = []
+
     def kill() -> None:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            placed = sum(1 for _ in (tmp_path / "target").glob("*/*"))
-            if placed > MANY // 3 and (found := children()):
-                os.kill(found[0], signal.SIGKILL)
-                return
+        killed.extend(children())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
 
-    killing = threading.Thread(target=kill)
-    killing.start()
     with pytest.raises(StorageError) as caught:
-        restore(many, to=tmp_path / "target", workers=2)
-    killing.join()
+        restore(many, to=tmp_path / "target", workers=2, callback=AtThird(many.content_bytes, kill))
 
+    assert killed, "the files were placed here"
     assert caught.value.code == Code.PROCESS_LOST
     assert children() == []
     assert restore(many, to=tmp_path / "target", overwrite="keep").complete
     assert compare_trees(tmp_path / "source", tmp_path / "target").same
 
 
+# Slow from the moment on that it says so: there is time to end it, however busy the machine is.
 SCRIPT = """
-import sys
+import sys, time
 from safebackup import Repository, restore
-restore(Repository.open(sys.argv[1], key=None).snapshot(), to=sys.argv[2], workers=2)
+
+class Slow:
+    def set_size(self, size): pass
+    def relative_update(self, inc=1):
+        print("placing", flush=True)
+        time.sleep(1)
+
+restore(Repository.open(sys.argv[1], key=None).snapshot(), to=sys.argv[2], workers=2, callback=Slow())
 """
 
 
@@ -318,22 +353,22 @@ def test_however_a_restore_is_ended_no_process_stays(many: Snapshot, tmp_path: P
         [sys.executable, "-c", SCRIPT, tmp_path / "repository", tmp_path / "target"],
         env={**os.environ, "PYTHONPATH": f"{mark}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         start_new_session=True,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    try:
-        until = time.monotonic() + 60
-        while sum(1 for _ in (tmp_path / "target").glob("*/*")) < MANY // 3:
-            assert script.poll() is None
-            assert time.monotonic() < until
-        if number == signal.SIGINT:
-            os.killpg(script.pid, number)  # as a terminal does
-        else:
-            os.kill(script.pid, number)
-        assert script.wait(timeout=30) != 0
-    finally:
-        script.kill()
+    with script, script.stdout or pytest.fail("no pipe") as told:
+        try:
+            assert told.readline() == b"placing\n"
+            assert with_mark(mark)
+            if number == signal.SIGINT:
+                os.killpg(script.pid, number)  # as a terminal does
+            else:
+                os.kill(script.pid, number)
+            assert script.wait(timeout=60) != 0
+        finally:
+            script.kill()
 
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while with_mark(mark):
         assert time.monotonic() < until
         time.sleep(0.05)
