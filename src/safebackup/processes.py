@@ -1,8 +1,9 @@
 """Work in other processes: for many short system calls, which threads of one interpreter cannot share.
 
-A process is a new one with our interpreter and `sys.path`: nothing is forked, and no `__main__` of anybody is imported
-again. Requests and data lie in shared memory, in slots that are used again; over the pipe go a few bytes there and the
-answers back, so that neither side can wait for the other to read. It ends when its pipe does, however we end.
+A process is a new one with our interpreter and `sys.path`: nothing is forked, no `__main__` of anybody is imported
+again, and nothing from the folder that we happen to be in. Requests and data lie in shared memory, in slots that are
+used again; over the pipe go a few bytes there and the answers back, so that neither side can wait for the other to
+read. It ends when its pipe does, however we end.
 
 Where none can be started, or it never gets ready, work goes on without: `is_ready` stays false.
 """
@@ -19,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -32,6 +34,7 @@ from safebackup.events import logger
 Handler: TypeAlias = Callable[[memoryview, memoryview], bytes]  # a request, and the slot with its data; the answer
 SLOTS = 2  # one is worked on while the other is filled
 _REQUEST = struct.Struct("=HI")  # slot, bytes of the request at its end
+_STANDARD = 3  # as many descriptors are for input, output and errors
 _READY = b"ready"
 _WELL, _BADLY = b"+", b"-"
 _BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); \
@@ -45,6 +48,10 @@ def _lost() -> StorageError:
         hint="Was it killed, or did memory run out? Look at the system's log; then run the same again.",
         retryable=True,
     )
+
+
+# Isolated, as what it imports is what we would: neither the environment nor the current folder adds to that.
+_OPTIONS = ("-I", "-B") if sys.dont_write_bytecode else ("-I",)
 
 
 class OtherProcess:
@@ -65,13 +72,23 @@ class OtherProcess:
             on_error.callback(self._pipe.close)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BEGIN, _path(), str(theirs.fileno()), str(memory), str(slot_bytes)],
+                    [
+                        sys.executable,
+                        *_OPTIONS,
+                        "-c",
+                        _BEGIN,
+                        _path(),
+                        str(theirs.fileno()),
+                        str(memory),
+                        str(slot_bytes),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,  # what goes wrong there is told over the pipe
                     pass_fds=(theirs.fileno(), memory, *descriptors),
                 )
             on_error.pop_all()
+        _in_use.add(self)
         try:
             self._pipe.send_bytes(make.encode())
             self._pipe.send_bytes(setup)
@@ -133,8 +150,14 @@ class OtherProcess:
 
     def close(self) -> None:
         """Let it end; what it has begun is finished first."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._pipe.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)  # to close it is not enough while somebody has a copy
         self._pipe.close()
         self._process.wait()
+
+    def leave(self) -> None:
+        """In a process that was forked from ours: its copy of the pipe must not keep the other one alive."""
+        self._pipe.close()
 
     def _slot(self, number: int) -> memoryview:
         return self._memory[number * self._slot_bytes : (number + 1) * self._slot_bytes]
@@ -144,11 +167,33 @@ def start(make: str, setup: bytes, *, slot_bytes: int, descriptors: Sequence[int
     """A process of ours, or None where there can be none."""
     if getattr(sys, "frozen", False) or not sys.executable:
         return None  # the interpreter is part of another program, which cannot be told to do this
+    if not all(map(_is_open, range(_STANDARD))) or min(descriptors, default=_STANDARD) < _STANDARD:
+        return None  # what is ours has, or would get, a number that is something else there
     try:
         return OtherProcess(make, setup, slot_bytes=slot_bytes, descriptors=descriptors)
     except (OSError, ValueError) as error:
         logger.info("no process could be started, so this one does all: %s", error)
         return None
+
+
+_in_use: weakref.WeakSet[OtherProcess] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_in_use):
+        each.leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def serve(pipe_fd: int, memory_fd: int, slot_bytes: int) -> None:

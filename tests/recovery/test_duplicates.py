@@ -39,10 +39,11 @@ def counted(tmp_path: Path) -> tuple[RecordingStore, Snapshot]:
 
 def test_no_frame_is_fetched_for_what_was_placed_before(snapshot: Snapshot, source: Path, tmp_path: Path) -> None:
     store, all_of_it = counted(tmp_path)
-    assert restore(all_of_it, to=tmp_path / "all").complete
+    # One worker begins with a window when it is done with the one before, and what is not there yet is fetched.
+    assert restore(all_of_it, to=tmp_path / "all", workers=1).complete
     for_all = sum(name.startswith("data/") for verb, name in store.calls if verb == "get")
     store, half = counted(tmp_path)
-    assert restore(half, to=tmp_path / "half", paths=["a"]).complete
+    assert restore(half, to=tmp_path / "half", paths=["a"], workers=1).complete
     for_half = sum(name.startswith("data/") for verb, name in store.calls if verb == "get")
 
     assert compare_trees(source, tmp_path / "all").same

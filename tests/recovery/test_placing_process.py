@@ -374,6 +374,82 @@ def test_however_a_restore_is_ended_no_process_stays(many: Snapshot, tmp_path: P
         time.sleep(0.05)
 
 
+BESIDE = """
+import os, sys
+from safebackup import Repository, restore
+for fd in map(int, sys.argv[3:]):
+    os.close(fd)
+snapshot = Repository.open(sys.argv[1], key=None).snapshot()
+os._exit(0 if restore(snapshot, to=sys.argv[2], workers=2).complete else 1)
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_a_script_whose_standard_descriptors_are_closed_restores_everything(
+    many: Snapshot, tmp_path: Path, closed: str
+) -> None:
+    places = [str(tmp_path / "repository"), str(tmp_path / "target")]
+    command = [sys.executable, "-c", BESIDE, *places, *closed.split()]
+
+    assert subprocess.run(command, check=False).returncode == 0
+
+    assert compare_trees(tmp_path / "source", tmp_path / "target").same
+
+
+@pytest.mark.parametrize("module", ["json", "safebackup"])
+def test_nothing_is_imported_from_the_folder_that_somebody_happens_to_be_in(
+    many: Snapshot, tmp_path: Path, module: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / f"{module}.py").write_text("open('imported', 'w')\n")
+    script = tmp_path / "script.py"
+    script.write_text(BESIDE)
+
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "repository", tmp_path / "target"], cwd=folder, check=False
+    )
+
+    assert done.returncode == 0
+    assert [path.name for path in folder.iterdir()] == [f"{module}.py"]
+
+
+def test_a_process_that_was_forked_meanwhile_keeps_nobody_waiting_nor_alive(
+    begin: Callable[..., Placing], tmp_path: Path
+) -> None:
+    placing = begin()
+    placing.file(b"a", b"1")
+    reading, writing = os.pipe()
+    forked = os.fork()
+    if not forked:  # holds a copy of everything until it is told to end
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+
+    placing.close()
+
+    assert children() == []
+    os.close(writing)
+    assert os.waitpid(forked, 0)[1] == 0
+
+
+def test_a_forked_process_does_not_hold_the_pipe(begin: Callable[..., Placing]) -> None:
+    placing = begin()
+    pipe = placing.process._process._pipe.fileno()
+
+    forked = os.fork()
+    if not forked:
+        try:
+            os.fstat(pipe)
+        except OSError:
+            os._exit(0)
+        os._exit(1)
+
+    assert os.waitpid(forked, 0)[1] == 0
+    placing.file(b"a", b"1")
+
+
 def with_mark(mark: Path) -> list[str]:
     found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ import pytest
 
 from safebackup import Repository, Source, back_up, restore, verify
 from safebackup.errors import StorageError
+from safebackup.events import NoProgress
 from safebackup.repository import KeyFile
 from safebackup.repository.repository import attach, found
 from safebackup.repository.runtime import Runtime
@@ -323,3 +325,20 @@ def test_packs_go_over_a_line_and_come_back_several_at_a_time(tmp_path: Path) ->
     assert {path.name: path.read_bytes() for path in (tmp_path / "restored").iterdir()} == {
         path.name: path.read_bytes() for path in tree.iterdir()
     }
+
+
+def test_a_backup_that_fails_leaves_no_thread_behind_while_its_error_is_kept(tmp_path: Path) -> None:
+    class Stopping(NoProgress):
+        def relative_update(self, inc: int = 1) -> None:
+            raise EOFError
+
+    make_files(tmp_path, 10)
+    scene = founded(tmp_path)
+    scene.back_up()
+    far = FarStore(scene.store, latency=0.0)
+
+    with pytest.raises(EOFError) as kept:
+        back_up(Source(tmp_path, name="tree"), into=scene.reach(far), callback=Stopping())
+
+    assert [each.name for each in threading.enumerate() if each.name.startswith("safebackup")] == []
+    assert kept.value.__traceback__ is not None

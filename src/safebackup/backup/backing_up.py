@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 
 from safebackup.backup.merging import ManifestBuilder, Previous
 from safebackup.backup.metadata import Owners
@@ -121,11 +122,13 @@ def _store_and_publish(publication: Publication, tree: Tree, callback: Progress)
 def _store(publication: Publication, tree: Tree, callback: Progress, lost: frozenset[bytes]) -> Stored:
     run, findings = publication.run, publication.findings
     parent = publication.parent[1] if publication.parent else None
-    previous = Previous(Manifests(run.reader), parent)
     if parent:
         callback.set_size(parent.content_bytes)
     builder = ManifestBuilder(publication.writer, Owners(), lost=lost)
-    with tree.begin(publication, builder, previous, callback, lost) as begun:
+    with (
+        closing(Previous(Manifests(run.reader), parent)) as previous,
+        tree.begin(publication, builder, previous, callback, lost) as begun,
+    ):
         scan, pipeline = begun.scan, begun.pipeline
         told = 0
         for found in scan:
@@ -134,7 +137,7 @@ def _store(publication: Publication, tree: Tree, callback: Progress, lost: froze
                 told = pipeline.counts.files
                 publication.observer(FilesCounted(run=run.label, files=told))
         pipeline.finish()
-    previous.finish()
+        previous.finish()
     require_files(tree.name, scan.excluded, pipeline.counts.files, allow_empty=tree.allow_empty)
     publication.evidence = tree.evidence
     for finding in (*scan.findings, *tree.remarks(), *map(_parent_damaged, previous.problems)):

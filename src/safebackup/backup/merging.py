@@ -6,7 +6,7 @@ a segment in which nothing changed is not even encoded, its chunk is used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import chain
 from typing import Protocol
 
@@ -71,7 +71,7 @@ class Previous:
     def __init__(self, manifests: Manifests, parent: SnapshotBody | None) -> None:
         self.problems: list[IntegrityError] = []
         self.removed = 0
-        self._segments = self._read(manifests, parent) if parent is not None else iter(())
+        self._segments = self._read(manifests, parent)
         self._segment: KnownSegment | None = next(self._segments, None)
         self._number = 0
 
@@ -91,6 +91,10 @@ class Previous:
             self._advance(segment)
         return None
 
+    def close(self) -> None:
+        """Read no further, whatever is under way."""
+        self._segments.close()
+
     def finish(self) -> None:
         """Count what the parent has behind the last path as removed."""
         while (segment := self._segment) is not None:
@@ -108,7 +112,9 @@ class Previous:
             self._number = 0
             self._segment = next(self._segments, None)
 
-    def _read(self, manifests: Manifests, parent: SnapshotBody) -> Iterator[KnownSegment]:
+    def _read(self, manifests: Manifests, parent: SnapshotBody | None) -> Generator[KnownSegment, None, None]:
+        if parent is None:
+            return
         store = manifests.reader.store
         manifests.read_roots_ahead(parent.manifest, parent.evidence)
         # The next window is fetched while the scan is in this one: over a network the scan never waits for a segment.

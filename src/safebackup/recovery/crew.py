@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ import attrs
 from safebackup.errors import IntegrityError, NotFoundError
 from safebackup.events import Progress
 from safebackup.findings import printable
-from safebackup.format.manifest import Entry, EntryKind
+from safebackup.format.manifest import Entry, EntryKind, Extent
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.sealing import Buffer
 from safebackup.recovery.placing import Owner, PartialFile, Placer, Shortfalls
@@ -82,6 +82,7 @@ class Crew:
         self._processes: list[PlacingProcess] = []
         self._starting = threading.Lock()
         self._leaders_placed: set[bytes] = set()
+        self._leaders_kept: dict[bytes, Entry] = {}
         self._can_read_again = can_read_again
         self._first_with: dict[bytes, bytes] = {}  # content, and the path that was given it first
         self._under_way: _UnderWay | None = None
@@ -138,12 +139,14 @@ class Crew:
         _wait(under_way.futures)
         for entry, owner in under_way.elsewhere:
             self._restore_single(entry, owner)
+            self._callback.relative_update(entry.size)
         for entry, owner in window.large:
             self._restore_large(entry, owner)
         placer = self.placer()
         for entry, owner, leader in window.links:
-            # A leader that was kept by policy is somebody else's file, and one that failed is not there.
-            if leader not in self._leaders_placed or not placer.place_hard_link(entry, leader):
+            if self._is_leader(leader) and placer.place_hard_link(entry, leader):
+                self._callback.relative_update(entry.size)
+            else:
                 self._restore_copy(entry, owner)
         for entry, owner in window.finished:
             placer.finish_directory(entry, owner)
@@ -207,8 +210,8 @@ class Crew:
         """Files whose content was placed before: to read it there is cheaper than to decode a frame for each."""
         placer = self.placer()
         for entry, owner, first in files:
-            data = placer.read_again(first, entry.size) if isinstance(placer, Placer) else None
-            if data is not None and self._reader.ids.data(data) == entry.content:
+            data = placer.read_again(first, entry.size + 1) if isinstance(placer, Placer) else None
+            if data is not None and len(data) == entry.size and self._reader.ids.data(data) == entry.content:
                 self._placed(entry, placer.place_file(entry, [data], owner))
             else:
                 self._restore_single(entry, owner)
@@ -241,8 +244,50 @@ class Crew:
         self._placed(entry, place(entry, owner))
 
     def _placed(self, entry: Entry, placed: bool) -> None:
-        if placed and entry.link is not None:
+        if entry.link is None:
+            return
+        if placed:
             self._leaders_placed.add(entry.path)
+        else:
+            self._leaders_kept[entry.path] = entry
+
+    def _is_leader(self, path: bytes) -> bool:
+        """Whether other names may be linked to this path: it was placed, or kept with what it should hold.
+
+        What an interrupted restore had placed is linked again so. Else it is somebody's, or could not be placed.
+        """
+        kept = self._leaders_kept.pop(path, None)
+        if kept is not None and self._is_there(kept):
+            self._leaders_placed.add(path)
+        return path in self._leaders_placed
+
+    def _is_there(self, entry: Entry) -> bool:
+        placer = self.placer()
+        if entry.kind != EntryKind.FILE or not isinstance(placer, Placer) or not placer.looks_restored(entry):
+            return False
+        offset = 0
+        for chunk_id, length in self._extents(entry):
+            if not self._holds(placer, entry.path, chunk_id, offset, length):
+                return False
+            offset += length
+        return True
+
+    def _extents(self, entry: Entry) -> Iterable[Extent]:
+        if entry.content is None or isinstance(entry.content, bytes):
+            return [(entry.content, entry.size)] if entry.content else []
+        return self._manifests.extents(entry)
+
+    def _holds(self, placer: Placer, path: bytes, chunk_id: bytes | None, offset: int, length: int) -> bool:
+        if chunk_id is not None:
+            data = placer.read_again(path, length, offset)
+            return data is not None and self._reader.ids.data(data) == chunk_id
+        end = offset + length
+        while offset < end:
+            length = min(RUN_BYTES, end - offset)
+            if placer.read_again(path, length, offset) != bytes(length):
+                return False
+            offset += length
+        return True
 
     def _restore_single(self, entry: Entry, owner: Owner) -> None:
         try:
@@ -259,12 +304,15 @@ class Crew:
             self.restore_node(entry, owner)
         elif entry.content is None or isinstance(entry.content, bytes):
             self._restore_single(entry, owner)
+            self._callback.relative_update(entry.size)
         else:
             self._restore_large(entry, owner)
 
     def _restore_large(self, entry: Entry, owner: Owner) -> None:
         partial = self.placer().open_file(entry)
         if partial is None:
+            self._placed(entry, False)
+            self._callback.relative_update(entry.size)
             return
         with partial:
             try:

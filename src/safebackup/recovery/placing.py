@@ -211,20 +211,27 @@ class Placer:
         except OSError as error:
             return self._not_placed(entry.path, error)
 
-    def read_again(self, path: bytes, size_bytes: int) -> bytes | None:
-        """What a path holds that may have been placed before; None if it is not there with this size."""
+    def looks_restored(self, entry: Entry) -> bool:
+        """Whether what is there may be what a restore has placed; its content is not read."""
+        try:
+            folder, name = self._folders.locate(entry.path)
+            return _looks_restored(os.stat(name, dir_fd=folder.fd, follow_symlinks=False), entry)
+        except OSError:
+            return False
+
+    def read_again(self, path: bytes, most_bytes: int, offset: int = 0) -> bytes | None:
+        """What a path holds that may have been placed before, at most so much; None if it cannot be read."""
         try:
             folder, name = self._folders.locate(path)
             fd = os.open(name, _READ_AGAIN, dir_fd=folder.fd)
         except OSError:
             return None  # not placed yet, or not at all: its content is fetched as for the first time
         try:
-            data = os.read(fd, size_bytes + 1)
+            return os.pread(fd, most_bytes, offset)
         except OSError:
             return None
         finally:
             os.close(fd)
-        return data if len(data) == size_bytes else None
 
     def open_file(self, entry: Entry) -> PartialFile | None:
         """A large file to be written in pieces; None where it is kept or cannot be placed."""
