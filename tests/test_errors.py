@@ -31,7 +31,7 @@ RELEASED = {
         gap overlap gap-clash wildcard-dst midnight-gap host-tz utc-intent host-zone-disagrees ambiguous-abbrev
         tzdata-old tzdata-skew tzdata-changed alias-zone rare uneven-step dom-dow-or star-step-and dialect-dow
         rpo-exceeded overrun contention
-        process-lost command-failed command-not-found command-deadline
+        process-lost command-failed command-not-found command-deadline command-said
         export-diverges export-impossible
         key-exists key-still-needed key-outdated keys-changed keys-contradict key-may-be-known no-key-slot
         path-missing path-extra path-differs path-drifted not-compared nothing-compared one-and-the-same
@@ -45,7 +45,7 @@ RELEASED = {
         run-failed run-unfinished
         store-check-failed store-test-left store-clock-drifts store-differs credential-can-delete
         credential-can-overwrite credential-appends-only readable-by-anyone
-        path-unfit change-evidence not-held
+        path-unfit change-evidence not-held guard-reach-cut snapshot-incomplete target-in-source
     """,
 }
 

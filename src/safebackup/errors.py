@@ -124,6 +124,8 @@ class Code(StrEnum):
     PATH_NOT_RESTORED = "path-not-restored"
     PATH_KEPT = "path-kept"
     NOT_HELD = "not-held"
+    SNAPSHOT_INCOMPLETE = "snapshot-incomplete"
+    TARGET_IN_SOURCE = "target-in-source"
     # Findings of a verification
     MISSING_OBJECT = "missing-object"
     WRONG_SIZE = "wrong-size"
@@ -139,6 +141,7 @@ class Code(StrEnum):
     COMMAND_FAILED = "command-failed"
     COMMAND_NOT_FOUND = "command-not-found"
     COMMAND_DEADLINE = "command-deadline"
+    COMMAND_SAID = "command-said"
     # Findings of a comparison
     PATH_MISSING = "path-missing"
     PATH_EXTRA = "path-extra"
@@ -192,6 +195,7 @@ class Code(StrEnum):
     RUN_MISSING = "run-missing"
     RUN_FAILED = "run-failed"
     RUN_UNFINISHED = "run-unfinished"
+    GUARD_REACH_CUT = "guard-reach-cut"
     # A bug
     INTERNAL = "internal"
 

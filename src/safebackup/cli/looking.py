@@ -16,6 +16,7 @@ from safebackup.cli.running import Screen
 from safebackup.cli.sizes import size_text
 from safebackup.errors import ConfigurationError
 from safebackup.findings import printable
+from safebackup.statuses import ExitStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,7 +39,10 @@ def add_commands(app: typer.Typer) -> None:
 
 def snapshots(screen: Screen, where: Where, source: OfSource = None) -> Result:
     """List the snapshots, oldest first."""
-    found = open_repository(where).snapshots(source=source)
+    repository = open_repository(where)
+    history = repository.history()
+    found = repository.snapshots_of(history, source=source)
+    harmed = bool(history.lost_snapshots or history.unreadable_snapshots)
     columns = ("id", "time", "host", "source", "files", "size", "standing", "tags")
     rows = [
         (
@@ -55,11 +59,21 @@ def snapshots(screen: Screen, where: Where, source: OfSource = None) -> Result:
     ]
     lines = table(columns, rows, right=("files", "size")) if rows else []
     return Result(
-        outcome="ok",
-        report={"snapshots": found},
+        outcome="damaged" if harmed else "ok",
+        status=ExitStatus.DAMAGE if harmed else ExitStatus.OK,
+        report={
+            "snapshots": found,
+            "gone": sorted(history.lost_snapshots),
+            "unreadable": sorted(history.unreadable_snapshots),
+        },
         listing=() if screen.as_json else lines,
-        summary="" if rows else "there is no snapshot yet" if source is None else f"no snapshot of {one_line(source)}",
+        summary="" if rows else _none(source, harmed=harmed),
     )
+
+
+def _none(source: str | None, *, harmed: bool) -> str:
+    left = "left" if harmed else "yet"
+    return f"there is no snapshot {left}" if source is None else f"no snapshot of {one_line(source)} {left}"
 
 
 def standing_text(snapshot: Snapshot) -> str:

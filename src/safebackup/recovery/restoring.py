@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Literal, TypeVar
 
@@ -135,6 +135,8 @@ def restore(
         observer=observer,
         run=run,
     )
+    for finding in _remarks(snapshot, target if url is None else b""):
+        work.report(finding)
     if paths is None:
         work.callback.set_size(snapshot.content_bytes)
     if url is not None:
@@ -221,6 +223,30 @@ def _refuse_repository(target: bytes, repository: Repository) -> None:
             code=Code.TARGET_IN_REPOSITORY,
             hint="Restore to a folder outside of it.",
         )
+
+
+def _remarks(snapshot: Snapshot, target: bytes) -> Iterator[Finding]:
+    """What is worth knowing before anything is restored; `target` is empty where it is no folder of this machine."""
+    if not snapshot.complete:
+        yield Finding(
+            code=Code.SNAPSHOT_INCOMPLETE,
+            severity=Severity.WARNING,
+            what=f"snapshot {snapshot.id[:12]} was incomplete when it was made: paths that could not be read then are "
+            "not in it",
+            action="If something is missing, look for it in an older snapshot, or in another backup.",
+            subject=snapshot.id[:12],
+        )
+    is_here = snapshot.host == snapshot.require_repository().runtime.host
+    roots = [root for _, root in snapshot.body.roots if root.startswith(b"/") and root != b"/" and b"\0" not in root]
+    for root in roots if is_here and target else ():
+        if os.path.realpath(target).startswith(os.path.realpath(root) + b"/"):
+            yield Finding(
+                code=Code.TARGET_IN_SOURCE,
+                severity=Severity.WARNING,
+                what=f"the target {printable(target)} lies in {printable(root)}, which the snapshot was made of",
+                action="Move it elsewhere before the next backup, which would store it again.",
+                subject=printable(target),
+            )
 
 
 def _choice(kind: type[Choice], value: str, name: str) -> Choice:

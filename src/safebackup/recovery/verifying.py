@@ -632,7 +632,11 @@ class _Verification:
         count = len(self.chosen)
         scope = f"{count} snapshot" + ("" if count == 1 else "s")
         if self.failed:
-            lost = f"{len(self.affected)} of {scope} cannot be restored whole" if self.affected else "none needs it"
+            lost = f"{len(self.affected)} of {scope} cannot be restored whole" if self.affected else ""
+            if gone := len(self.history.lost_snapshots):
+                which = "snapshot that was published is" if gone == 1 else "snapshots that were published are"
+                lost += f"{', ' if lost else ''}{gone} {which} gone"
+            lost = lost or "no snapshot needs what is damaged"
             return f"Damage was found: {lost}. {self.packs_read} of {self.packs_total} packs were read."
         if not self.chosen:
             return "There is no snapshot to verify; what is there was read."

@@ -7,6 +7,7 @@ with few requests through catalogues, which hold copies of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ import attrs
 import msgspec
 
 from safebackup.errors import ConfigurationError, IntegrityError, NotFoundError, SafeBackupError
-from safebackup.format.header import Kind, damaged, is_object_name
+from safebackup.format.header import FOLDER, Kind, damaged, is_object_name
 from safebackup.format.objects import Identity, decode, read_record
 from safebackup.format.records import SEQUENCE_MAX, CatalogueBody, DeathBody, JournalBody, SnapshotBody
 from safebackup.repository.requesting import at_once
@@ -82,6 +83,36 @@ class History:
         made = {name for body in self.journal.values() if body.kind == BACKUP for name in body.snapshots}
         removed = {name for body in self.journal.values() if body.kind == REMOVAL for name in body.snapshots}
         return frozenset(made - removed - self.snapshots.keys() - self.void.keys() - self.problems.keys())
+
+    @property
+    def unreadable_snapshots(self) -> frozenset[str]:
+        """Snapshots that are there, and that nobody can read."""
+        return frozenset(name for name in self.problems if name.startswith(f"{FOLDER[Kind.SNAPSHOT]}/"))
+
+    def perhaps_newer(self, snapshot: SnapshotBody | None, *, source: str | None = None) -> tuple[str, ...]:
+        """Lost or unreadable snapshots of which this one's writer need not have known; of one source, where it is told.
+
+        Those that the journal names before it are older. A record that is lost, too, leaves that open.
+        """
+        known = set(snapshot.parents) if snapshot is not None else set()
+        upcoming = list(snapshot.heads) if snapshot is not None else []
+        seen: set[str] = set()
+        while upcoming:
+            name = upcoming.pop()
+            if name not in seen and (record := self.journal.get(name)) is not None:
+                known.update(record.snapshots)
+                upcoming.extend(record.heads)
+            seen.add(name)
+        others = (self.lost_snapshots | self.unreadable_snapshots) - known
+        return tuple(sorted(name for name in others if source is None or self._copied_source(name) in (None, source)))
+
+    def _copied_source(self, name: str) -> str | None:
+        """The source of a snapshot that is lost, if a catalogue has kept a copy."""
+        for catalogue in self.catalogues.values():
+            if name in catalogue.snapshots:
+                with suppress(IntegrityError):
+                    return decode(bytes(catalogue.snapshots[name]), SnapshotBody, name=name).source
+        return None
 
     @property
     def missing(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import attrs
 
@@ -22,7 +23,7 @@ from safebackup.errors import (
 )
 from safebackup.events import logger
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
-from safebackup.format.header import FOLDER, Kind, digest_of, object_name, parse_header
+from safebackup.format.header import FOLDER, Kind, digest_of, is_object_name, object_name, parse_header
 from safebackup.format.manifest import Entry
 from safebackup.format.objects import Identity, StoredObject, build_record
 from safebackup.format.records import Configuration, SnapshotBody
@@ -38,8 +39,10 @@ from safebackup.repository.reading import ChunkReader
 from safebackup.repository.runtime import SOFTWARE, Runtime
 from safebackup.repository.selecting import not_in_snapshot, path_in_snapshot
 from safebackup.repository.standings import Standing, judge
-from safebackup.storage import AppendStore, open_store
+from safebackup.storage import AppendStore, LocalStore, open_store
 from safebackup.storage.names import is_emergency_name
+
+ID_CHARACTERS_MIN = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -133,26 +136,41 @@ class Repository:
         return ChunkReader(self.store, self.identity, ChunkIndex(self.store, self.identity))
 
     def snapshots(self, *, source: str | None = None) -> list[Snapshot]:
-        """Its snapshots, oldest first; of one source, if given. One that cannot be read is left out, and logged."""
-        snapshots = self._snapshots(self.history())
-        return [snapshot for snapshot in snapshots if source is None or snapshot.source == source]
+        """Its snapshots, oldest first; of one source, if given.
+
+        One that is lost or cannot be read is left out, and logged; `verify` makes findings of them.
+        """
+        return self.snapshots_of(self.history(), source=source)
+
+    def snapshots_of(self, history: History, *, source: str | None = None) -> list[Snapshot]:
+        """The same of a history that was read before."""
+        return [one for one in self._snapshots(history) if source is None or one.source == source]
 
     def _snapshots(self, history: History) -> list[Snapshot]:
         for name, problem in history.problems.items():
             logger.warning("%s is left out: %s", name, problem)
+        for name in sorted(history.lost_snapshots):
+            logger.warning("%s is gone: it was published, and was not removed by plan", name)
         snapshots = [bind(self, name, body, history) for name, body in history.snapshots.items()]
         return sorted(snapshots, key=lambda snapshot: (snapshot.sequence, snapshot.id))
 
     def snapshot(self, id: str = "latest", *, source: str | None = None) -> Snapshot:
-        """The newest snapshot, or the one whose id begins so.
+        """The newest snapshot, or the one whose id begins so, with four characters at least.
 
         Raises:
             NotFoundError: there is none, or more than one.
             ConfigurationError: "latest" is asked for, and there are snapshots that this key does not open.
+            IntegrityError: "latest" is asked for, and one that may be newer is damaged or gone
+                (`Code.BROKEN_HISTORY`); the error names the newest that can be read.
         """
         text: object = id
         if not isinstance(text, str) or not text:
             raise ConfigurationError(f"{id!r} is no snapshot id", hint='Give the beginning of an id, or "latest".')
+        if len(text) < ID_CHARACTERS_MIN:
+            raise ConfigurationError(
+                f"{id!r} is too short for the beginning of a snapshot id: it may fit by chance",
+                hint=f"Give at least {ID_CHARACTERS_MIN} characters of it.",
+            )
         history = self.history()
         newer = next((one for one in history.problems.values() if one.code is Code.KEY_REQUIRED), None)
         if id == "latest" and newer is not None:
@@ -160,6 +178,8 @@ class Repository:
         every = self._snapshots(history)
         snapshots = [one for one in every if source is None or one.source == source]
         found = snapshots[-1:] if id == "latest" else [one for one in snapshots if one.id.startswith(id.lower())]
+        if id == "latest" or not every:
+            self._require_newest(history, found[0] if found else None, source)
         if len(found) == 1:
             return found[0]
         if not every:
@@ -176,6 +196,25 @@ class Repository:
             f"{len(found)} of {len(snapshots)} snapshots in {self.url} match {id!r}",
             code=Code.NO_SNAPSHOT,
             hint=f"The newest, newest first: {', '.join(one.id[:12] for one in snapshots[:-6:-1])}.",
+        )
+
+    def _require_newest(self, history: History, found: Snapshot | None, source: str | None) -> None:
+        lost = history.perhaps_newer(found.body if found is not None else None, source=source)
+        if not lost:
+            return
+        for problem in (history.problems.get(name) for name in lost):
+            if isinstance(problem, ConfigurationError):
+                raise problem  # a newer release reads it, and only that
+        names = ", ".join(name.partition("/")[2][:12] for name in lost[:5]) + (", …" if len(lost) > 5 else "")
+        hint = "Bring them back from a copy of the repository"
+        if found is not None:
+            hint += f", or name the newest that can be read: {found.id[:12]} of {found.source!r}, made"
+            hint += f" {found.finished:%Y-%m-%d %H:%M:%S} UTC"
+        raise IntegrityError(
+            f"the newest snapshot in {self.url} cannot be told: of those that were published, {len(lost)} cannot be "
+            f"read or have been deleted ({names})",
+            code=Code.BROKEN_HISTORY,
+            hint=f"{hint}.",
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -273,6 +312,12 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
 
 
 def _refuse_other_things(store: AppendStore) -> None:
+    if (outer := _repository_around(store.url)) is not None:
+        raise RefusedError(
+            f"{store.url} lies in the repository at {outer}, where its objects would be strangers",
+            code=Code.TARGET_IN_REPOSITORY,
+            hint="Name a folder outside of it.",
+        )
     names = [info.name for info in store.list("") if not is_emergency_name(info.name)]
     others = [name for name in names if name.partition("/")[0] not in FOLDER.values()]
     if others:
@@ -281,6 +326,20 @@ def _refuse_other_things(store: AppendStore) -> None:
             code=Code.TARGET_NOT_EMPTY,
             hint="Name a new or an empty folder for the repository.",
         )
+
+
+def _repository_around(url: str) -> str | None:
+    """The folder above a local one that holds a founding record."""
+    if not url.startswith("file://"):
+        return None
+    founding = FOLDER[Kind.FOUNDING] + "/"
+    folder = os.path.realpath(url.removeprefix("file://"))
+    while (above := os.path.dirname(folder)) != folder:
+        folder = above
+        with suppress(StorageError):  # what cannot be listed by whoever founds this one is not looked into
+            if any(is_object_name(info.name) for info in LocalStore(folder).list(founding)):
+                return folder
+    return None
 
 
 def _first_objects(repository: bytes, key: Key | None, runtime: Runtime) -> tuple[StoredObject, StoredObject | None]:
