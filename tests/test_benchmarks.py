@@ -257,12 +257,12 @@ def test_a_restored_tree_that_differs_is_seen(damage: str, tmp_path: Path) -> No
 
 
 def test_memory_is_that_of_a_process_and_of_those_that_it_started(tmp_path: Path) -> None:
-    hold = "import subprocess, sys, time; held = b'x' * (60 << 20); {}; time.sleep(0.4)"
+    hold = "import subprocess, sys, time; held = b'x' * (60 << 20); {}; time.sleep(2)"
     child = "process = subprocess.Popen([sys.executable, '-c', sys.argv[1], ''])"
     code = hold.format(child) + "; process.wait()"
     took = measure(Command((sys.executable, "-c", code, hold.format("pass")), tmp_path), reports=tmp_path)
     assert 120 < took.peak_mib < 240
-    assert took.wall_seconds > 0.4
+    assert took.wall_seconds > 2
 
 
 def test_a_step_that_fails_says_what_the_tool_said(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from tests.storage.contract import StoreContract
 T = TypeVar("T")
 
 SHORT = Limits(request=1, deadline=0.6, first_answer=0.2)
+SOON = 30.0  # seconds, for what would never end otherwise: a busy machine takes its time
 PATIENT = Limits(request=1, deadline=20, first_answer=20)
 SECRETS = (
     "hunter2",
@@ -291,7 +292,7 @@ def test_without_an_answer_it_ends_at_the_deadline_as_an_error_that_may_pass(ser
     with pytest.raises(StorageError) as caught:
         act(store)
 
-    assert SHORT.deadline <= time.monotonic() - begun < SHORT.deadline + 0.5
+    assert SHORT.deadline <= time.monotonic() - begun < SOON
     assert caught.value.code is Code.STORE_FAILED
     assert caught.value.retryable
     assert "it said so" in str(caught.value)
@@ -313,17 +314,20 @@ def test_no_pause_goes_beyond_the_deadline() -> None:
     with ThreadPoolExecutor(16) as pool:
         took = list(pool.map(seconds, range(16)))
 
-    assert all(0.6 <= each < 1 for each in took)
+    # Pauses grow to seconds: one that went beyond would have lengthened nearly all of them.
+    assert min(took) >= 0.6
+    assert sorted(took)[len(took) // 2] < 1.5
 
 
 def test_a_store_that_never_answered_is_given_up_earlier(server: Server) -> None:
     server.fails("read", Trouble.UNREACHED, times=10**6)
+    limits = attrs.evolve(SHORT, deadline=SOON)
     begun = time.monotonic()
 
     with pytest.raises(StorageError):
-        store_on(server, SHORT).get("old")
+        store_on(server, limits).get("old")
 
-    assert SHORT.first_answer <= time.monotonic() - begun < SHORT.deadline
+    assert limits.first_answer <= time.monotonic() - begun < limits.deadline
 
 
 @pytest.mark.parametrize("answer", [Trouble.MISSING, Trouble.DENIED])
@@ -875,9 +879,9 @@ def test_connections_for_one_thread_are_made_side_by_side(server: Server) -> Non
 
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_threads_that_cannot_connect_do_not_wait_for_each_other(server: Server, is_shared: bool) -> None:
-    server.during = lambda verb: time.sleep(0.3) if verb == "connect" else None
+    server.during = lambda verb: time.sleep(1) if verb == "connect" else None
     server.fails("connect", Trouble.UNREACHED, times=10**6)
-    store = store_on(server, Limits(request=1, deadline=0.5, first_answer=0.5), is_shared=is_shared)
+    store = store_on(server, Limits(request=2, deadline=0.5, first_answer=0.5), is_shared=is_shared)
 
     def seconds(_number: int) -> float:
         begun = time.monotonic()
@@ -886,7 +890,7 @@ def test_threads_that_cannot_connect_do_not_wait_for_each_other(server: Server, 
         return time.monotonic() - begun
 
     with ThreadPoolExecutor(8) as pool:
-        assert max(pool.map(seconds, range(8))) < 0.5 + 2 * 0.3 + 0.4
+        assert max(pool.map(seconds, range(8))) < 5  # one after the other they would take eight
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
