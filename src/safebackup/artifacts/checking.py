@@ -14,8 +14,12 @@ from safebackup.artifacts.reading import PIECE, Flaw, Reader, drain, unreadable
 from safebackup.artifacts.recognising import (
     BEGINNING,
     Promise,
+    advise_unknown,
     describe_unknown,
+    is_error_message,
     is_markup,
+    is_text,
+    is_unmarked_sql,
     promise_of,
     recognise,
 )
@@ -27,8 +31,10 @@ from safebackup.artifacts.streams import gunzip, unzstd
 from safebackup.artifacts.tars import check_tar
 from safebackup.artifacts.zips import check_zip, ends_as_zip
 from safebackup.errors import Code, ConfigurationError
+from safebackup.findings import Severity
 
 _COMPRESSIONS_MOST = 3
+_LOOK_AT_PIPE = "Look at the status of every program of the pipe (bash: set -o pipefail)."
 _PG_DATA = re.compile(r"[0-9]+\.dat(\.gz|\.lz4|\.zst)?")
 
 
@@ -104,14 +110,14 @@ def _check_file(place: Place, inquiry: Inquiry) -> int:
     if kind is Kind.UNKNOWN and file.seekable() and ends_as_zip(cast("IO[bytes]", file)):
         kind = inquiry.kind = Kind.ZIP  # behind a program that unpacks it
     if kind not in (Kind.GZIP, Kind.ZSTD):
-        _judge_name(promise, (), kind, inquiry)
+        _judge_name(promise, (), kind, beginning, inquiry)
     if kind is Kind.SQLITE and place.path is not None:
         size = check_sqlite_file(place.path, inquiry)
         return max(0, size - place.bytes_read) if inquiry.wants(Level.FULL) else 0
     if kind is Kind.ZIP:
         _check_zip(file, inquiry)
     elif kind is Kind.UNKNOWN:
-        inquiry.find(Code.ARTIFACT_UNKNOWN, describe_unknown(beginning), "Find out what wrote it.")
+        inquiry.find(Code.ARTIFACT_UNKNOWN, describe_unknown(beginning), advise_unknown(beginning, promise))
     else:
         _check_stream(reader, kind, inquiry, promise, ())
     return 0
@@ -165,12 +171,12 @@ def _check_compressed(reader: Reader, kind: Kind, inquiry: Inquiry, promise: Pro
     inside = _kind_of(content, promise)
     inquiry.learn(content=inside)
     if inside not in (Kind.GZIP, Kind.ZSTD):
-        _judge_name(promise, around, inside, inquiry)
+        _judge_name(promise, around, inside, beginning, inquiry)
     if not beginning:
         inquiry.find(
             Code.ARTIFACT_EMPTY,
             "what was compressed has no byte: so it looks when the program before the pipe has failed",
-            "Look at the status of every program of the pipe (bash: set -o pipefail).",
+            _LOOK_AT_PIPE,
         )
     elif inside is Kind.UNKNOWN:
         _check_unknown_content(content, beginning, inquiry, promise)
@@ -185,19 +191,32 @@ def _check_compressed(reader: Reader, kind: Kind, inquiry: Inquiry, promise: Pro
 def _check_unknown_content(content: Reader, beginning: bytes, inquiry: Inquiry, promise: Promise) -> None:
     """Only the compression can be judged, unless the content shows that something failed."""
     inquiry.reach(Level.LISTED)
-    if is_markup(beginning) and not re.search(r"\.(x?html?|xml|svg)", promise.suffix.lower()):
-        inquiry.find(Code.ARTIFACT_MISLABELLED, describe_unknown(beginning), "Look how it was downloaded.")
+    what = describe_unknown(beginning)
+    if is_markup(beginning):
+        if not re.search(r"\.(x?html?|xml|svg)", promise.suffix.lower()):
+            inquiry.find(Code.ARTIFACT_MISLABELLED, what, "Look how it was downloaded.")
+    elif is_error_message(beginning):
+        inquiry.find(Code.ARTIFACT_DAMAGED, f"an error message was compressed: {what}", _LOOK_AT_PIPE)
+    elif is_text(beginning):
+        wanted = is_unmarked_sql(beginning, promise)
+        inquiry.find(
+            Code.ARTIFACT_UNKNOWN,
+            f"of what was compressed only its bytes are proved: {what}",
+            advise_unknown(beginning, promise) if wanted else "If it should be a dump: look what wrote it.",
+            severity=Severity.ERROR if wanted else Severity.WARNING,
+        )
     if inquiry.wants(Level.STRUCTURE):
         inquiry.learn(bytes=drain(content))
-        inquiry.doubt(f"Of what was compressed only its bytes are proved: {describe_unknown(beginning)}.")
+        inquiry.doubt(f"Of what was compressed only its bytes are proved: {what}.")
         inquiry.reach(Level.FULL)
 
 
-def _judge_name(promise: Promise, around: tuple[Kind, ...], content: Kind, inquiry: Inquiry) -> None:
+def _judge_name(promise: Promise, around: tuple[Kind, ...], content: Kind, beginning: bytes, inquiry: Inquiry) -> None:
     """Compare what the name promises with what is there."""
     if not promise.compressions and not promise.contents:
         return
-    if around == promise.compressions and (not promise.contents or content in promise.contents):
+    kept = content in promise.contents or (content is Kind.UNKNOWN and is_unmarked_sql(beginning, promise))
+    if around == promise.compressions and (not promise.contents or kept):
         return
     found = " of ".join(kind.value for kind in (*around, content))
     inquiry.find(

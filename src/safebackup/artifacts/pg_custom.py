@@ -43,6 +43,11 @@ def check_pg_custom(reader: Reader, inquiry: Inquiry) -> None:
     if inquiry.wants(Level.FULL) and not blocks.unread:
         note_rows(toc, blocks.rows, inquiry)
         doubt_contents(toc, inquiry)
+        if not inquiry.checksummed:
+            inquiry.doubt(
+                "The definitions in a dump in custom format are neither compressed nor checksummed: a changed byte in"
+                " one does not show."
+            )
         inquiry.reach(Level.FULL)
 
 

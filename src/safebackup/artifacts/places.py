@@ -146,7 +146,7 @@ def _open_regular(path: Path) -> IO[bytes]:
 def _remote(url: str, storage_options: Mapping[str, object] | None) -> Place:
     remote = Remote.reach(url, storage_options)
     files, path = remote.files, remote.path.rstrip("/")
-    with remote.failing("opening"):
+    with _fitting(remote, storage_options), remote.failing("opening"):
         details = files.info(path)
         names = None
         if details.get("type") == "directory":
@@ -159,6 +159,23 @@ def _remote(url: str, storage_options: Mapping[str, object] | None) -> Place:
         return file
 
     return Place(remote.where, path.rsplit("/", 1)[-1], None, names, open_one, remote.failing)
+
+
+@contextmanager
+def _fitting(remote: Remote, storage_options: Mapping[str, object] | None) -> Iterator[None]:
+    """Say so where options are what failed: some file systems hand them on unseen, until they are first asked."""
+    try:
+        yield
+    except (StorageError, NotFoundError) as error:
+        causes = (error.__cause__, error.__cause__ and error.__cause__.__cause__)
+        if storage_options and any(isinstance(one, TypeError) for one in causes):
+            names = ", ".join(sorted(storage_options))
+            raise ConfigurationError(
+                f"the storage options do not fit {remote.where}: {names}",
+                code=Code.BAD_URL,
+                hint="Check their spelling, and which options a store of this kind takes.",
+            ) from error
+        raise
 
 
 @contextmanager

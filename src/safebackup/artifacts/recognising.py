@@ -18,17 +18,32 @@ from safebackup.findings import printable
 BEGINNING = 8192
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml|head|body|error)", re.IGNORECASE)
+_DECOMPRESS, _UNPACK, _DECRYPT = (
+    f"{verb} it and check what comes out." for verb in ("Decompress", "Unpack", "Decrypt")
+)
+_FIND_OUT = "Find out what wrote it."
 _OTHERS = (
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
-    (b"\x04\x22\x4d\x18", "LZ4"),
-    (b"Rar!", "RAR"),
-    (b"Salted__", "openssl enc, encrypted"),
-    (b"age-encryption.org/", "age, encrypted"),
-    (b"-----BEGIN PGP", "PGP, encrypted"),
-    (b"\x00\x05\x16\x07", "AppleDouble"),
-    (b"\xff\xfe", "text in UTF-16, as PowerShell's > writes it, and psql or mysql cannot read it: use a file option"),
+    (b"BZh", "bzip2", _DECOMPRESS),
+    (b"\xfd7zXZ\0", "xz", _DECOMPRESS),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip", _UNPACK),
+    (b"\x04\x22\x4d\x18", "LZ4", _DECOMPRESS),
+    (b"Rar!", "RAR", _UNPACK),
+    (b"Salted__", "openssl enc, encrypted", _DECRYPT),
+    (b"age-encryption.org/", "age, encrypted", _DECRYPT),
+    (b"-----BEGIN PGP", "PGP, encrypted", _DECRYPT),
+    (b"\x00\x05\x16\x07", "AppleDouble", _FIND_OUT),
+    (
+        b"\xff\xfe",
+        "text in UTF-16, as PowerShell's > writes it, and psql or mysql cannot read it: use a file option",
+        _FIND_OUT,
+    ),
+)
+# What a program that failed, or the shell that did not find it, leaves where a dump should be.
+_ERROR_MESSAGE = re.compile(
+    rb"(\S*/)?(pg_dump|pg_dumpall|psql|mysqldump|mysql|mariadb-dump|mariadb|sqlite3): (?!\[?[Ww]arning)"
+    rb"|ERROR \d+ \(\w{5}\)|Error: unable to open database|Access denied for user"
+    rb"|zsh: command not found: "
+    rb"|[^\n]*: (command not found|not found|No such file or directory|Permission denied)\r?(\n|\Z)"
 )
 
 _SQL = frozenset({Kind.PG_PLAIN, Kind.MYSQL_DUMP, Kind.SQLITE_DUMP})
@@ -106,7 +121,7 @@ def recognise(beginning: bytes) -> Kind:
 
 def describe_unknown(beginning: bytes) -> str:
     """What unknown bytes look like, for the finding."""
-    for magic, name in _OTHERS:
+    for magic, name, _ in _OTHERS:
         if beginning.startswith(magic):
             return f"it is {name}, which this release does not read"
     if _MARKUP.match(beginning):
@@ -117,6 +132,26 @@ def describe_unknown(beginning: bytes) -> str:
     if is_text(beginning):
         return f"it is text and no dump; it begins: {printable(line.rstrip())}"
     return f"it begins with the bytes {beginning[:16].hex(' ')}"
+
+
+def advise_unknown(beginning: bytes, promise: Promise) -> str:
+    """What to do first about unknown bytes under a name."""
+    if is_unmarked_sql(beginning, promise):
+        return (
+            "mysqldump --skip-comments or --compact leaves out the marks by which a dump is known and judged, and 2>&1 "
+            "puts messages into it: make the dump without them. Of SQL that was written by hand nothing can be told."
+        )
+    return next((action for magic, _, action in _OTHERS if beginning.startswith(magic)), _FIND_OUT)
+
+
+def is_unmarked_sql(beginning: bytes, promise: Promise) -> bool:
+    """Whether unknown bytes are text under a name that promises SQL: the name may well be right."""
+    return bool(beginning) and bool(promise.contents & _SQL) and is_text(beginning) and not is_markup(beginning)
+
+
+def is_error_message(beginning: bytes) -> bool:
+    """Whether a short text is what a program says that failed."""
+    return len(beginning) < BEGINNING and is_text(beginning) and _ERROR_MESSAGE.match(beginning) is not None
 
 
 def is_markup(beginning: bytes) -> bool:

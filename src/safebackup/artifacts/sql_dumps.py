@@ -28,8 +28,10 @@ _PG_PROGRAM = re.compile(rb"-- Dumped by \w+ version (.+)")
 _MYSQL_BEGIN = re.compile(rb"-- (MySQL|MariaDB) dump (.+)")
 _MYSQL_SERVER = re.compile(rb"-- Server version\s+(.+)")
 _MYSQL_DATABASE = re.compile(rb"-- Host: .*Database: (\S+)")
-_MYSQL_TRAILER = re.compile(rb"\n-- Dump completed( on \d{4}-\d\d-\d\d\s+\d{1,2}:\d\d:\d\d)?\r?\n\s*\Z")
-_SQLITE_FAILED = re.compile(rb"ROLLBACK; -- due to errors")
+_MYSQL_DONE = re.compile(rb"-- Dump completed( on \d{4}-\d\d-\d\d\s+\d{1,2}:\d\d:\d\d)?")
+_MYSQL_TRAILER = re.compile(rb"\n" + _MYSQL_DONE.pattern + rb"\r?\n\s*\Z")
+_SQLITE_FIRST = b"PRAGMA foreign_keys=OFF"
+_SQLITE_BEGIN = re.compile(rb"BEGIN( TRANSACTION)?")
 
 
 def recognise_sql(beginning: bytes) -> Kind | None:
@@ -72,6 +74,9 @@ class _Judge(Listener):
         self.rows += rows
         self.made += 1
 
+    def on_begun_inside(self) -> None:
+        raise Flaw(Code.ARTIFACT_UNFINISHED, "a dump begins before the one ahead of it has ended", _LOOK_WHY)
+
     def close(self, tail: bytes) -> None:
         """Judge the end; `tail` is the last part of the text."""
         raise NotImplementedError
@@ -93,15 +98,10 @@ class _Postgres(_Judge):
         super().on_statement(head, rows)
         self.after_end = self.after_end or not self.open
 
-    def on_begun_in_rows(self) -> None:
-        raise Flaw(
-            Code.ARTIFACT_UNFINISHED, "a dump begins within the rows of a table of the one ahead of it", _LOOK_WHY
-        )
-
     def on_comment(self, text: bytes) -> None:
         if begun := _PG_BEGIN.fullmatch(text):
             if self.open and self.open[-1] != b" cluster":
-                raise Flaw(Code.ARTIFACT_UNFINISHED, "a dump begins before the one ahead of it has ended", _LOOK_WHY)
+                self.on_begun_inside()
             if len(self.open) > 1:
                 raise damaged("a dump of a cluster begins inside another one")
             self.open.append(begun[1] or b"")
@@ -144,9 +144,18 @@ class _MySql(_Judge):
 
     dialect = MYSQL
 
+    def __init__(self, inquiry: Inquiry) -> None:
+        super().__init__(inquiry)
+        self.open = False
+
     def on_comment(self, text: bytes) -> None:
         if begun := _MYSQL_BEGIN.fullmatch(text):
+            if self.open:
+                self.on_begun_inside()
+            self.open = True
             self.inquiry.learn(dump_version=printable(begun[2]))
+        elif _MYSQL_DONE.fullmatch(text):
+            self.open = False
         elif version := _MYSQL_SERVER.fullmatch(text):
             self.inquiry.learn(server_version=printable(version[1]))
         elif (database := _MYSQL_DATABASE.fullmatch(text)) and self.inquiry.holds.database is None:
@@ -159,7 +168,7 @@ class _MySql(_Judge):
 
 
 class _Sqlite(_Judge):
-    """sqlite3's .dump: one transaction, which is committed at the end or else rolled back."""
+    """sqlite3's .dump: one transaction, which is committed at the end or else rolled back; and perhaps more of them."""
 
     dialect = SQLITE
     of_nothing = Severity.ERROR  # a misspelt name makes an empty database, and its dump is complete
@@ -168,17 +177,24 @@ class _Sqlite(_Judge):
         super().__init__(inquiry)
         self.last = b""
         self.by_shell = False
+        self.open = False
+        self.rolled_back = False
 
     def on_statement(self, head: bytes, rows: int) -> None:
         super().on_statement(head, rows)
         self.by_shell = self.by_shell or (not self.last and head.startswith(b"PRAGMA"))
+        begins = _SQLITE_BEGIN.fullmatch(head) is not None
+        if (begins and self.open) or (head == self.last == _SQLITE_FIRST):
+            self.on_begun_inside()
+        self.open = (self.open or begins) and head not in (b"COMMIT", b"ROLLBACK")
+        self.rolled_back = self.rolled_back or head == b"ROLLBACK"
         self.last = head
 
     def close(self, tail: bytes) -> None:
-        if self.last == b"ROLLBACK":
+        if self.rolled_back:
             self.inquiry.find(
                 Code.ARTIFACT_UNFINISHED,
-                "the dump ends in ROLLBACK: sqlite3 met a damaged database, and what it restores to is nothing",
+                "a dump in it ends in ROLLBACK: sqlite3 met a damaged database, and what it restores to is nothing",
                 "Check the database itself; sqlite3's .recover saves what can be read.",
             )
         elif self.last != b"COMMIT":

@@ -17,25 +17,33 @@ _COMMENT_MOST = 400
 _COPY = re.compile(rb"COPY\s.*FROM stdin\s*$", re.DOTALL)
 _VALUES = re.compile(rb"\bVALUES\s*$", re.IGNORECASE)
 _INSERT = re.compile(rb"(INSERT|REPLACE)\b", re.IGNORECASE)
-# What pg_dump begins with. As rows of a table these lines would hardly stand together.
-_BEGUN = b"-- PostgreSQL database"
-_BEGINNING = re.compile(rb"--\r?\n-- PostgreSQL database( cluster)? dump\r?\n--\r?\n\r?\n")
 _SPACE = b" \t\r\n\f\v"
+_WORD = re.compile(rb"[\w\x80-\xff]")
 
 
 @attrs.frozen
 class Dialect:
-    """How one program writes SQL; `token` finds the next thing that is not plain text."""
+    """How one program writes SQL: `token` finds the next thing that is not plain text, `begins` where a dump begins."""
 
     token: re.Pattern[bytes]
+    begins: re.Pattern[bytes]  # its match has no quote in it, and with what it looks ahead to less than _AHEAD bytes
     escapes: bool = False  # a backslash protects the next character in every string
     postgres: bool = False
 
 
 _SIMPLE = rb"'[^'\\]*'(?!')|['\"`;()]|--[^\n]?|/\*"
-POSTGRES = Dialect(re.compile(_SIMPLE + rb"|\\|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$"), postgres=True)
-MYSQL = Dialect(re.compile(_SIMPLE + rb"|\*/|#|^DELIMITER [^\s]+", re.MULTILINE), escapes=True)
-SQLITE = Dialect(re.compile(_SIMPLE))
+POSTGRES = Dialect(
+    re.compile(_SIMPLE + rb"|\\|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$"),
+    # As rows of a table these lines would hardly stand together.
+    re.compile(rb"--\r?\n-- PostgreSQL database( cluster)? dump\r?\n--\r?\n\r?\n"),
+    postgres=True,
+)
+MYSQL = Dialect(
+    re.compile(_SIMPLE + rb"|\*/|#|^DELIMITER [^\s]+", re.MULTILINE),
+    re.compile(rb"-- (?:MySQL|MariaDB) dump (?=[^\n']{1,120}\n--\r?\n-- Host: )"),
+    escapes=True,
+)
+SQLITE = Dialect(re.compile(_SIMPLE), re.compile(rb"BEGIN TRANSACTION;\r?\n"))
 
 
 class Listener:
@@ -53,8 +61,8 @@ class Listener:
     def on_copied(self, rows: int) -> None:
         """The rows after a COPY ended."""
 
-    def on_begun_in_rows(self) -> None:
-        """Another dump begins within the rows after a COPY."""
+    def on_begun_inside(self) -> None:
+        """Another dump begins within a statement or the rows after a COPY."""
 
 
 class SqlScanner:
@@ -71,6 +79,7 @@ class SqlScanner:
         self._escapes = False
         self._comment = bytearray()
         self._depth = 0
+        self._begun = False  # in the string or body that is open
         self._delimiter = b";"
         self._reset()
 
@@ -106,8 +115,38 @@ class SqlScanner:
         self._buffer = self._buffer[kept:] + piece
         self._place -= kept
         limit = len(self._buffer) - (0 if final else _AHEAD)
+        for begun in self.dialect.begins.finditer(self._buffer, self._place):
+            self._advance(min(begun.start(), limit), final)
+            if self._place < begun.start():
+                break
+            self._look_around(begun.start())
+        self._advance(limit, final)
+
+    def _advance(self, limit: int, final: bool) -> None:
         while self._place < limit:
             self._place = self._state(limit, final)
+
+    def _look_around(self, begun: int) -> None:
+        """Whether the dump that begins at `begun` stands where none can: then the one ahead of it was cut."""
+        in_text = self._state == self._text
+        if self._place == begun and in_text and not self._head:
+            return
+        # mysqldump writes each newline of a value with a backslash, so that none of its values is such lines.
+        if self.dialect.escapes or self._state in (self._copy_start, self._copy) or (in_text and self._place == begun):
+            self.listener.on_begun_inside()
+        elif in_text or self._state in (self._string, self._dollar):
+            self._begun = True  # a value or a body may be a dump: what follows its end tells
+            if in_text:
+                self._close_string(self._place)
+
+    def _close_string(self, end: int) -> None:
+        """Where a cut string goes on in another dump, the quote that ends it was to begin one there."""
+        if not self._begun or self._buffer.startswith(self._close, end):  # half of a doubled quote ends nothing
+            return
+        inserted = _INSERT.match(self._head) is not None
+        if _WORD.match(self._buffer, end) or (inserted and self._buffer[end : end + 1] not in b",)"):
+            self.listener.on_begun_inside()
+        self._begun = False
 
     # Each state looks from `_place` on, begins nothing at or behind `limit`, and gives the place reached.
 
@@ -120,6 +159,8 @@ class SqlScanner:
         token, start = match[0], match.start()
         if token[:1] == b"'" and len(token) > 1 and not self._open_escaped(start):
             self._add(b"''")
+            self._close = b"'"
+            self._close_string(match.end())
             return match.end()
         return self._begin(token, start)
 
@@ -228,13 +269,18 @@ class SqlScanner:
             return max(place, limit)
         # A doubled quote is one in the string: it is left and entered again, which comes to the same.
         self._add(self._close)
+        self._close_string(end + 1)
         return self._enter(self._text, end + 1)
 
     def _dollar(self, limit: int, final: bool) -> int:
         end = self._buffer.find(self._close, self._place)
         if end < 0 or end >= limit:
             return limit
-        return self._enter(self._text, end + len(self._close))
+        end += len(self._close)
+        if self._begun and not self._buffer.startswith(b";", end):  # pg_dump writes a body last
+            self.listener.on_begun_inside()
+        self._begun = False
+        return self._enter(self._text, end)
 
     def _line(self, limit: int, final: bool) -> int:
         end = self._buffer.find(b"\n", self._place, limit)
@@ -273,7 +319,6 @@ class SqlScanner:
         end = self._buffer.find(b"\n\\.", self._place - 1)
         while 0 <= end < limit and not self._buffer.startswith((b"\n", b"\r\n"), end + 3):
             end = self._buffer.find(b"\n\\.", end + 1)
-        self._look_for_beginning(end if 0 <= end < limit else limit)
         if 0 <= end < limit:
             self._rows += self._buffer.count(b"\n", self._place, end + 1)
             rows = self._rows
@@ -282,11 +327,3 @@ class SqlScanner:
             return self._enter(self._text, end + 3)
         self._rows += self._buffer.count(b"\n", self._place, limit)
         return limit
-
-    def _look_for_beginning(self, limit: int) -> None:
-        until = limit + len(_BEGUN) - 1  # one that begins before `limit` may end behind it
-        begun = self._buffer.find(_BEGUN, self._place, until)
-        while begun >= 0:
-            if any(_BEGINNING.match(self._buffer, begun - back) for back in (3, 4) if begun >= back):
-                self.listener.on_begun_in_rows()
-            begun = self._buffer.find(_BEGUN, begun + 1, until)

@@ -26,9 +26,7 @@ _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 _NOT_HERE = re.compile(r"no such (collation sequence|function|module|tokenizer)|unknown (function|tokenizer)")
 # The pages are sound, and a row breaks a rule of its table, which may be younger than the row.
 _RULE_BROKEN = re.compile(rb"NULL value in |CHECK constraint failed in ")
-_MAKE_COPY = (
-    "Make the copy with VACUUM INTO, or with Connection.backup and then PRAGMA journal_mode=DELETE on the copy."
-)
+_MAKE_COPY = "Make the copy with VACUUM INTO, or with .backup and then PRAGMA journal_mode=DELETE on the copy."
 
 
 @attrs.frozen
@@ -113,7 +111,8 @@ def _require_size(header: SqliteHeader, size: int, inquiry: Inquiry) -> None:
         inquiry.find(
             Code.ARTIFACT_DAMAGED,
             f"the SQLite file has {pages} pages and its header counts {header.pages}",
-            "Harmless if its space was reserved ahead; otherwise look what wrote it.",
+            "Harmless if its space was reserved ahead. Otherwise it was copied in the middle of a transaction, or"
+            f" something else wrote behind it. {_MAKE_COPY}",
             severity=Severity.WARNING,
         )
 
@@ -175,6 +174,10 @@ def _opened(place: str) -> Iterator[sqlite3.Connection]:
 def _examine(connection: sqlite3.Connection, header: SqliteHeader, inquiry: Inquiry) -> None:
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
+    inquiry.doubt(
+        "Whether it was copied in the middle of a transaction the file cannot tell: never copy a database that is in"
+        " use with cp, make the copy with VACUUM INTO or .backup."
+    )
     tables = _tables(connection)
     if not tables:
         ((others,),) = connection.execute("SELECT count(*) FROM sqlite_schema")

@@ -57,6 +57,7 @@ def check_tar(reader: Reader, inquiry: Inquiry) -> None:
         inquiry.find(Code.ARTIFACT_EMPTY, "the tar holds folders only, no file", look, severity=Severity.WARNING)
     elif walk.bytes == 0:
         inquiry.find(Code.ARTIFACT_EMPTY, "every file in the tar is empty", severity=Severity.WARNING)
+    inquiry.doubt("The members are not judged themselves: a dump in one may be half of one.")
     if not inquiry.checksummed:
         inquiry.doubt("tar keeps no checksum of contents: a changed byte inside a file does not show.")
     inquiry.reach(Level.FULL)

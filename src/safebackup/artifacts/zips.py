@@ -61,6 +61,8 @@ def check_zip(file: IO[bytes], inquiry: Inquiry) -> None:
             return
         _require_beginning(members, begins_as_zip, inquiry)
         _require_apart(members)
+        inquiry.doubt("The members are not judged themselves: a dump in one may be half of one.")
+        inquiry.doubt("The listing of a zip has no checksum: changed times and attributes of members do not show.")
         done = Level.FULL if inquiry.wants(Level.FULL) else Level.STRUCTURE
         for member in members:
             if not _check_member(listing, member, inquiry):

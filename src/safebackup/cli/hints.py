@@ -13,8 +13,10 @@ import attrs
 from safebackup.errors import Code, SafeBackupError
 
 KEY_OPTIONS = "--key-file FILE or --passphrase-file FILE"
+# A PRAGMA of SQLite's, or an option of another program, has its = too.
 _PYTHON = re.compile(
-    r"\w\([^ )]|\w\(\)|\b[a-z_]+=[\w\"'\[…(]|\b(?:True|None|list_keys|add_key|remove_key|rotate_keys)\b"
+    r"\w\([^ )]|\w\(\)|\b(?<!PRAGMA )(?<!--)[a-z_]+=[\w\"'\[…(]"
+    r"|\b(?:True|None|list_keys|add_key|remove_key|rotate_keys)\b"
 )
 # Arguments of schedules, which are options of the same name here. `in_gap=after` is how schedules are printed.
 _ARGUMENT = re.compile(
