@@ -109,7 +109,8 @@ def start_attached(
 ) -> Running:
     """Start one program that writes straight to our own standard output and standard error; nothing of it is kept.
 
-    Then `wait` for it. It reads nothing, so that a prompt fails instead of waiting for an answer.
+    Then `wait` for it. It reads our standard input; but nothing where that is a terminal, which it is not in the
+    foreground of: a prompt then fails instead of waiting for an answer.
 
     Raises:
         ConfigurationError: the command is no list of arguments, or another argument makes no sense.
@@ -403,12 +404,15 @@ class Running:
             raise failed[0]
 
     def _spawn(self, commands: list[tuple[str, ...]], around: _Surroundings, folded: bool) -> None:
-        reads: IO[bytes] | int = subprocess.DEVNULL
+        # From a terminal a program in a session of its own would take what is typed for a shell, and Ctrl-Z would not
+        # stop it.
+        inherits = around.attached and not os.isatty(0)
+        reads: IO[bytes] | int | None = None if inherits else subprocess.DEVNULL
         for argv in commands:
             try:
                 process = _popen(argv, around, reads, subprocess.STDOUT if folded else subprocess.PIPE)
             finally:
-                if not isinstance(reads, int):
+                if reads is not None and not isinstance(reads, int):
                     reads.close()
             said = process.stdout if process.stderr is None else process.stderr
             if said is None:
@@ -418,6 +422,7 @@ class Running:
                 return
             reads = process.stdout
         if not folded:
+            assert reads is not None
             assert not isinstance(reads, int)
             self._raw = _Output(reads, self._members[-1], os.dup(self._woken))
             self.output = io.BufferedReader(self._raw, _READ_BYTES)
@@ -578,7 +583,9 @@ def _poll(*channels: int | IO[bytes]) -> select.poll:
     return poll
 
 
-def _popen(argv: tuple[str, ...], around: _Surroundings, reads: IO[bytes] | int, says: int) -> subprocess.Popen[bytes]:
+def _popen(
+    argv: tuple[str, ...], around: _Surroundings, reads: IO[bytes] | int | None, says: int
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             argv,

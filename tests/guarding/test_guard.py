@@ -179,6 +179,17 @@ def test_a_run_that_failed_is_not_told_again_at_the_next_start(state: Path) -> N
     assert start(state, at("2026-03-11 00:00")).codes == []
 
 
+def test_a_run_that_never_finished_is_told_when_it_is_made_up_for(state: Path) -> None:
+    with guard(NIGHTLY, grace=GRACE, state=state, clock=HandClock(MIDNIGHT)):
+        killed = document(state)
+    killed["active"]["process"]["begun"] = 1
+    state.write_text(json.dumps(killed))
+
+    run = start(state, at("2026-03-10 00:10"))
+
+    assert (run.run_id, run.codes) == ("20260310T000000Z", ["run-unfinished"])
+
+
 def test_a_guard_is_for_one_start(state: Path) -> None:
     one = guard(NIGHTLY, grace=GRACE, state=state, clock=HandClock(MIDNIGHT))
     with one:
@@ -197,6 +208,17 @@ def test_a_state_belongs_to_one_job(state: Path) -> None:
     ):
         pytest.fail("it ran")
     assert refused.value.code is Code.GUARD_STATE_FOREIGN
+
+
+def test_who_names_no_job_is_told_which_it_is(state: Path) -> None:
+    start(state, MIDNIGHT, job="orders")
+
+    with (
+        pytest.raises(ConfigurationError, match="of the job 'orders', and no job is named") as refused,
+        guard(NIGHTLY, grace=GRACE, state=state, clock=HandClock(at("2026-03-11 00:00"))),
+    ):
+        pytest.fail("it ran")
+    assert "job='orders'" in refused.value.hint
 
 
 def test_a_state_without_a_job_can_be_given_one(state: Path) -> None:
@@ -224,6 +246,8 @@ def test_a_state_without_a_job_can_be_given_one(state: Path) -> None:
         {"state": "simplecache::s3://bucket/state"},
         {"storage_options": {"key": "x"}},
         {"schedule": "30 1 * * *"},
+        {"host_zone": 5},
+        {"job": None},
     ],
     ids=str,
 )

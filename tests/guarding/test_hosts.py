@@ -12,7 +12,9 @@ from typing import Any
 import attrs
 import pytest
 
-from safebackup.guarding.hosts import Life, Process, life_of, this_process, with_script, zone_of_host
+from safebackup.guarding.hosts import Life, Process, life_of, system_zone, this_process, with_script, zone_of_host
+from safebackup.host_time import HostTime
+from safebackup.schedule import zone
 from tests.guarding.scene import at
 
 WINTER, SUMMER = (int(at(f"2026-{month}-15 12:00").timestamp()) for month in ("01", "07"))
@@ -67,13 +69,39 @@ def test_without_tz_the_zone_is_that_of_the_system() -> None:
     assert int(winter) == (hours * 3600 + minutes * 60) * (-1 if sign == b"-" else 1)
 
 
+BERLIN, LAGOS = (zone(name).data for name in ("Europe/Berlin", "Africa/Lagos"))
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        (HostTime(localtime="Europe/Berlin", localtime_file=BERLIN, timezone="Africa/Lagos"), "Europe/Berlin"),
+        (HostTime(localtime_file=BERLIN, timezone="Europe/Berlin", timezone_file=BERLIN), "Europe/Berlin"),
+        (HostTime(), "UTC"),
+        (HostTime(localtime="Europe/Berlin", localtime_file=b""), "UTC"),  # a link to nothing
+    ],
+    ids=["a link", "a copy", "nothing", "a broken link"],
+)
+def test_the_zone_of_the_system_is_what_its_files_agree_on(host: HostTime, name: str) -> None:
+    assert system_zone(host) == name
+
+
+def test_a_copy_that_nothing_names_is_known_by_its_content() -> None:
+    """/etc/timezone is not believed where it contradicts the file that programs read."""
+    berlin, lagos = (HostTime(localtime_file=data, timezone="UTC", timezone_file=b"x") for data in (BERLIN, LAGOS))
+
+    assert system_zone(berlin) == system_zone(berlin)
+    assert system_zone(berlin) != system_zone(lagos)
+    assert system_zone(berlin).startswith("/etc/localtime ")
+
+
 @pytest.mark.parametrize(
     ("tz", "fake", "summer"), [("Europe/Berlin", False, 7200), ("WAT", True, 0), ("../x", True, 0)]
 )
 def test_a_host_can_be_described(tz: str, fake: bool, summer: int) -> None:
-    zone = zone_of_host(tz)
+    host = zone_of_host(tz)
 
-    assert (zone.name, zone.fake, zone.offset_at(SUMMER)) == (tz, fake, summer)
+    assert (host.name, host.fake, host.offset_at(SUMMER)) == (tz, fake, summer)
 
 
 @pytest.fixture

@@ -77,6 +77,8 @@ def test_a_disk_that_is_full_stops_the_script_before_it_starts(tmp_path: Path) -
         error = refused(state, [])
 
         assert (error.code, state.read_bytes()) == (Code.STORE_FULL, before)
+        assert "state" in error.hint
+        assert "repository" not in error.hint
         assert not (disk / "state.json.new").exists()
         (disk / "filler").unlink()
         assert start(state, MIDNIGHT).run_id

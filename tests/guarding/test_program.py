@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from safebackup.cli import main
 from safebackup.guarding.hosts import this_process
-from safebackup.schedule import Schedule
-from tests.cli.program import PROGRAM, Done, ended, safebackup, started
+from safebackup.schedule import Schedule, zone, zone_from_data
+from tests.cli.program import PROGRAM, Done, at_terminal, ended, safebackup, started
 
 NOW = datetime.now(UTC)
 SECONDS_MAX = 30
@@ -95,10 +97,25 @@ def test_what_the_script_says_is_seen_while_it_runs(tmp_path: Path) -> None:
         process.wait()
 
 
-def test_the_script_reads_nothing(tmp_path: Path) -> None:
-    done = safebackup("guard", *WHEN, "--", "cat", folder=tmp_path, input=b"typed")
+def test_the_script_reads_what_is_sent_to_the_guard(tmp_path: Path) -> None:
+    sent = os.urandom(200_000)
+    ran = subprocess.run(
+        [*PROGRAM, "guard", *WHEN, "--", "cat"], cwd=tmp_path, input=sent, capture_output=True, check=False
+    )
 
-    assert (done.status, done.out) == (0, "")
+    assert (ran.returncode, ran.stdout) == (0, sent)
+
+
+def test_a_script_that_waits_for_more_to_read_is_ended_at_its_deadline(tmp_path: Path) -> None:
+    with started("guard", "--deadline", "1s", *WHEN, "--", "cat", folder=tmp_path) as process:
+        assert process.wait(SECONDS_MAX) == 124
+
+
+def test_at_a_terminal_the_script_reads_nothing(tmp_path: Path) -> None:
+    """It would take what is typed for the shell, and Ctrl-Z could not stop it."""
+    done = at_terminal("guard", *WHEN, "--", "sh", "-c", "readlink /proc/self/fd/0; cat", folder=tmp_path)
+
+    assert (done.status, done.out.split()) == (0, ["/dev/null"])
 
 
 def test_the_script_is_told_which_run_it_is(tmp_path: Path) -> None:
@@ -195,11 +212,23 @@ def test_whatever_keeps_the_script_from_starting_is_told(tmp_path: Path) -> None
     assert (damaged.status, (tmp_path / "told").exists()) == (5, True)
 
 
-@pytest.mark.parametrize("script", ["false", "./missing"])
+@pytest.mark.parametrize("script", ["exit 1", "sleep 60"])
 def test_a_script_that_failed_is_no_refusal(tmp_path: Path, script: str) -> None:
-    guarded("--on-refusal", "touch told", *WHEN, folder=tmp_path, script=(script,))
+    guarded("--on-refusal", "touch told", "--deadline", "1s", *WHEN, folder=tmp_path, script=("sh", "-c", script))
 
     assert not (tmp_path / "told").exists()
+
+
+@pytest.mark.parametrize("script", ["./missing", "./no-x"])
+def test_that_a_script_cannot_be_started_is_told(tmp_path: Path, script: str) -> None:
+    (tmp_path / "no-x").write_text("#!/bin/sh\n")
+    told = "sh -c 'echo $SAFEBACKUP_REFUSAL_CODE $SAFEBACKUP_DUE > told'"
+
+    done = guarded("--on-refusal", told, *WHEN, folder=tmp_path, script=(script,))
+
+    assert done.status == 2
+    due = f"{NOW - timedelta(minutes=1):%Y-%m-%dT%H:%M}:00Z"
+    assert (tmp_path / "told").read_text() == f"command-not-found {due}\n"
 
 
 def test_an_override_runs_it_and_is_told(tmp_path: Path) -> None:
@@ -389,6 +418,65 @@ def test_without_a_state_there_is_one_for_the_script_or_the_job(tmp_path: Path) 
     assert safebackup(*job, folder=tmp_path, HOME=str(tmp_path), XDG_STATE_HOME="").status == 0
 
 
+def test_scripts_of_two_folders_that_are_typed_alike_have_two_states(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "backup.sh").write_text(f"#!/bin/sh\necho {name}\n")
+        (tmp_path / name / "backup.sh").chmod(0o755)
+    whole = str(tmp_path / "a" / "backup.sh")
+
+    done = [
+        guarded(*WHEN[:4], folder=folder, script=(script,), XDG_STATE_HOME=str(tmp_path / "own"))
+        for folder, script in [(tmp_path / "a", "./backup.sh"), (tmp_path / "b", "./backup.sh"), (tmp_path, whole)]
+    ]
+
+    assert [(one.status, one.out) for one in done] == [(0, "a\n"), (0, "b\n"), (4, "")]
+
+
+def test_a_program_is_one_script_by_its_name_and_by_its_path(tmp_path: Path) -> None:
+    true = shutil.which("true")
+    assert true is not None
+
+    done = [
+        guarded(*WHEN[:4], folder=tmp_path, script=(script,), XDG_STATE_HOME=str(tmp_path)) for script in ("true", true)
+    ]
+
+    assert [one.status for one in done] == [0, 4]
+
+
+def test_the_job_of_a_state_can_be_named(tmp_path: Path) -> None:
+    guarded("--job", "orders", *WHEN, folder=tmp_path)
+
+    done = guarded(*WHEN, folder=tmp_path)
+
+    assert done.status == 2
+    assert "of the job 'orders', and no job is named" in done.err
+    assert "--job 'orders'" in done.err
+
+
+@pytest.fixture
+def recorded_with_other_data(tmp_path: Path) -> str:
+    """The record of a schedule in Lagos, with the zone data of Tokyo."""
+    moment = datetime.now(ZoneInfo("Africa/Lagos")) - timedelta(minutes=1)
+    schedule = Schedule.daily(at=f"{moment:%H:%M}", tz="Africa/Lagos")
+    other = zone_from_data("Africa/Lagos", zone("Asia/Tokyo").data, source="elsewhere", release="2031a")
+    (tmp_path / "schedule.json").write_text(json.dumps(schedule.in_zone_data(other).to_dict()))
+    return "schedule.json"
+
+
+def test_zone_data_that_changed_since_the_record_are_told(tmp_path: Path, recorded_with_other_data: str) -> None:
+    by_file = ("--schedule", recorded_with_other_data, "--state", "state.json")
+
+    ran = guarded(*by_file, folder=tmp_path)
+    refused = guarded(*by_file, folder=tmp_path)
+    looked = safebackup("guard", "--check", *by_file, "--json", folder=tmp_path)
+
+    assert ran.status == 0
+    assert refused.status == 4
+    assert all("tzdata-changed" in err and "2031a" in err for err in (ran.err, refused.err))
+    assert (looked.status, [each["code"] for each in looked.document["findings"]]) == (0, ["tzdata-changed"])
+
+
 def test_a_schedule_can_come_from_a_file(tmp_path: Path) -> None:
     moment = NOW - timedelta(minutes=1)
     schedule = Schedule.daily(at=f"{moment:%H:%M}", tz="UTC")
@@ -429,6 +517,9 @@ def test_a_report_in_json_is_the_last_line(tmp_path: Path) -> None:
         ((*WHEN, "--on-refusal", ""), "--on-refusal"),
         (("--daily", "01:00", "--tz", "UTC", "--job", "../x"), "--job"),
         ((*WHEN, "--check"), "starts nothing"),
+        ((*WHEN, "--within", "3d"), "--within"),
+        ((*WHEN[:4], "--state", "memory://state"), "forgotten"),
+        ((*WHEN[:4], "--state", "Memory://state"), "forgotten"),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_run(
@@ -449,6 +540,16 @@ def test_a_mistake_is_named_and_nothing_is_run(
     assert said in err
     assert "→" in err
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [("--grace", "1h"), ("--grace", "30m"), ("--deadline", "5h"), ("--override", "x"), ("--on-refusal", "x")]
+)
+def test_what_is_for_a_start_is_refused_where_nothing_is_started(tmp_path: Path, option: tuple[str, str]) -> None:
+    done = safebackup("guard", "--check", "--state", "state.json", *option, folder=tmp_path)
+
+    assert done.status == 2
+    assert f"--check starts nothing, and {option[0]} is given" in done.err
 
 
 @pytest.mark.parametrize("arguments", [WHEN, (*WHEN, "./backup.sh")], ids=["no script", "no dashes"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from hypothesis import strategies as st
 from safebackup.errors import Code, ConfigurationError, IntegrityError, SafeBackupError
 from safebackup.guarding import check_guard, guard, states
 from safebackup.guarding.hosts import this_process
-from safebackup.guarding.states import Change, Override, Refusal, Run, State, Status
+from safebackup.guarding.states import Change, Earlier, Override, Refusal, Run, State, Status
 from safebackup.schedule import Schedule
 from tests.guarding.scene import GRACE, NIGHTLY, HandClock, at, start
 
+SAME_INSTANTS = Schedule.daily(at="01:00", tz="Africa/Lagos")
 _SECONDS = st.integers(0, 4_000_000_000)
 _TEXTS = st.text(max_size=20)
 _RUNS = st.builds(
@@ -63,6 +63,8 @@ _STATES = st.builds(
     overrides=st.lists(
         st.builds(Override, at=_SECONDS, reason=_TEXTS, user=_TEXTS, host=_TEXTS, code=_TEXTS, text=_TEXTS), max_size=2
     ).map(tuple),
+    earlier=st.lists(st.builds(Earlier, schedule=st.just(NIGHTLY.to_dict()), until=_SECONDS), max_size=2).map(tuple),
+    dropped_until=st.none() | _SECONDS,
     changes=st.lists(
         st.builds(Change, at=_SECONDS, before=_TEXTS, after=_TEXTS, user=_TEXTS, host=_TEXTS), max_size=2
     ).map(tuple),
@@ -104,16 +106,40 @@ def test_it_can_be_read_by_people(state: Path) -> None:
     assert NIGHTLY.zone.fingerprint in text
 
 
-def test_it_stays_small(state: Path) -> None:
-    schedule = Schedule.cron("* * * * *", tz="UTC")
-    clock = HandClock(at("2026-03-10 00:00"))
-    for _ in range(states.RUNS_KEPT + 5):
-        with guard(schedule, grace=timedelta(0), state=state, clock=clock, host_zone="UTC"):
-            pass
-        clock.moment += timedelta(minutes=1)
+def _run_at(started: int) -> Run:
+    return Run(
+        run_id=f"{started}",
+        due=started,
+        started=started,
+        finished=started,
+        status=Status.OK,
+        host="a-host-with-a-name",
+        host_zone="America/Argentina/Buenos_Aires",
+        user="backup",
+    )
 
-    assert len(json.loads(state.read_text())["runs"]) == states.RUNS_KEPT
-    assert state.stat().st_size < 100_000
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(60, states.RUNS_MOST), (300, 7 * 288 + 1), (3600, states.RUNS_LEAST)], ids=str
+)
+def test_it_stays_small(seconds: int, count: int) -> None:
+    runs = tuple(_run_at(1_750_000_000 + number * seconds) for number in range(3000 if seconds < 3600 else 201))
+    data = states.written(
+        State(job="j", schedule=NIGHTLY.to_dict(), schedule_text="t", grace=1, watched_from=5, runs=runs)
+    )
+
+    found = states.read(data, "here")
+    assert found.runs == runs[-count:]
+    assert found.dropped_until == runs[-count - 1].due
+    assert len(data) < 1_000_000
+
+
+def test_a_run_of_a_wrong_clock_that_is_dropped_hides_nothing() -> None:
+    wrong = attrs.evolve(_run_at(4_000_000_000), status=Status.VOID)
+    runs = tuple(_run_at(1_750_000_000 + number * 86_400) for number in range(states.RUNS_LEAST))
+    whole = State(job="j", schedule={}, schedule_text="t", grace=1, watched_from=5, runs=(wrong, *runs))
+
+    assert states.kept(whole) == attrs.evolve(whole, runs=runs)
 
 
 def document(state: Path) -> dict[str, Any]:
@@ -206,6 +232,19 @@ def test_a_state_with_bytes_changed_is_read_or_refused_and_nothing_else(data: st
         states.read(changed, "here")
     except SafeBackupError as error:
         assert error.code in (Code.GUARD_STATE_DAMAGED, Code.GUARD_STATE_FOREIGN)
+
+
+def test_a_damaged_schedule_in_the_state_stops_a_start_under_another_one(state: Path) -> None:
+    whole = document(state)
+    whole["schedule"]["rule"] = {}
+    state.write_text(json.dumps(whole))
+
+    with (
+        pytest.raises(IntegrityError, match="a schedule in the guard's state") as found,
+        guard(SAME_INSTANTS, grace=GRACE, state=state, clock=HandClock(at("2026-03-11 00:00"))),
+    ):
+        pytest.fail("it ran")
+    assert found.value.code is Code.GUARD_STATE_DAMAGED
 
 
 def test_a_state_of_a_later_release_is_not_touched(state: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,15 +18,18 @@ import typer
 from safebackup.cli.options import command
 from safebackup.cli.output import Result, one_line
 from safebackup.cli.running import Screen, Stopped
-from safebackup.cli.schedule_options import EXAMPLE, When, require_schedule_of, schedule_of
+from safebackup.cli.schedule_options import EXAMPLE, When, changed_data, instant_of, require_schedule_of, schedule_of
 from safebackup.cli.sizes import parse_duration
-from safebackup.errors import ConfigurationError, SafeBackupError, StorageError
+from safebackup.errors import Code, CommandError, ConfigurationError, SafeBackupError
 from safebackup.events import logger
 from safebackup.statuses import ExitStatus
 
 if TYPE_CHECKING:
+    from safebackup.findings import Finding
     from safebackup.guarding import Guard, GuardReport, Permit
 
+_GRACE = "30m"
+_WITHIN = "7d"
 _ON_REFUSAL_SECONDS = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -46,14 +50,20 @@ class Rules:
     ] = None
     job: Annotated[str, typer.Option("--job", metavar="NAME", help="What the state belongs to.")] = ""
     grace: Annotated[
-        str, typer.Option("--grace", metavar="TIME", help="So late it may still be started, such as 30m.")
-    ] = "30m"
+        str | None,
+        typer.Option(
+            "--grace",
+            metavar="TIME",
+            help=f"So late it may still be started; {_GRACE} unless given.",
+            show_default=False,
+        ),
+    ] = None
     deadline: Annotated[
         str | None,
         typer.Option(
             "--deadline",
             metavar="TIME",
-            help="End the script, and all that it started, unless it is done in time.",
+            help="End the script, and what it started in its session, unless it is done in time.",
             show_default=False,
         ),
     ] = None
@@ -91,8 +101,14 @@ def guard(
         bool, typer.Option("--check", help="Start nothing; tell from the state which runs are missing.")
     ] = False,
     within: Annotated[
-        str, typer.Option("--within", metavar="TIME", help="How far back --check looks before the last success.")
-    ] = "7d",
+        str | None,
+        typer.Option(
+            "--within",
+            metavar="TIME",
+            help=f"How far back --check looks; {_WITHIN} unless given, and always to the last success.",
+            show_default=False,
+        ),
+    ] = None,
     script: Annotated[
         list[str] | None, typer.Argument(metavar="-- SCRIPT", help="What to run.", show_default=False)
     ] = None,
@@ -103,25 +119,41 @@ def guard(
         if script:
             raise ConfigurationError(f"--check starts nothing, and {script[0]!r} is given", hint="Leave it out.")
         return _check(when, rules, within)
+    if within is not None:
+        raise ConfigurationError("--within says how far back --check looks, which is not given", hint="Leave it out.")
     if not script or script != behind_dashes:
         raise ConfigurationError(
             "no script stands behind --", hint=f"Write it last: safebackup guard {EXAMPLE} -- ./backup.sh"
         )
     told = None if rules.on_refusal is None else _words("--on-refusal", rules.on_refusal)
     permit = None
+    changed: list[Finding] = []
     try:
-        with _guard(when, rules, script) as permit:
+        guarded = _guard(when, rules, script)
+        changed = changed_data(when, instant_of(None, guarded.schedule))
+        with guarded as permit:
             status = _run(permit, script, _deadline(rules))
     except SafeBackupError as error:
-        if permit is None and told is not None:
-            _tell_refusal(told, error, rules)
+        for finding in changed:
+            logger.warning("%s [%s]", finding.what, finding.code)
+        if error.code is Code.GUARD_STATE_FOREIGN:
+            error.hint = error.hint.replace("job=", "--job ")
+        if told is not None and not _was_started(permit, error):
+            _tell_refusal(told, error, rules, _due(permit, error))
         raise
-    return _result(permit, script, status)
+    return _result(permit, script, status, changed)
+
+
+def _was_started(permit: Permit | None, error: SafeBackupError) -> bool:
+    could_not = isinstance(error, CommandError) and error.code is not Code.COMMAND_DEADLINE
+    return permit is not None and not could_not
 
 
 def _guard(when: When, rules: Rules, script: Sequence[str]) -> Guard:
+    from safebackup.commands import checked_commands
     from safebackup.guarding import guard
 
+    checked_commands((script,))
     schedule = require_schedule_of(when)
     seconds = _deadline(rules)
     state = _state(rules, script)
@@ -129,7 +161,7 @@ def _guard(when: When, rules: Rules, script: Sequence[str]) -> Guard:
         _make_folder(os.path.dirname(state))
     return guard(
         schedule,
-        grace=timedelta(seconds=parse_duration("--grace", rules.grace)),
+        grace=timedelta(seconds=parse_duration("--grace", rules.grace or _GRACE)),
         state=state,
         job=rules.job,
         deadline=None if seconds is None else timedelta(seconds=seconds),
@@ -138,10 +170,12 @@ def _guard(when: When, rules: Rules, script: Sequence[str]) -> Guard:
 
 
 def _make_folder(folder: str) -> None:
+    from safebackup.guarding.places import disk_failed
+
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise StorageError.from_os(f"making {folder}, for the state", error) from error
+        raise disk_failed(f"making {folder}, for the state", error) from error
 
 
 def _deadline(rules: Rules) -> int | None:
@@ -181,7 +215,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _result(permit: Permit, script: Sequence[str], status: int) -> Result:
+def _result(permit: Permit, script: Sequence[str], status: int, changed: Sequence[Finding]) -> Result:
+    findings = (*changed, *permit.findings)
     return Result(
         outcome="failed" if status else "done",
         status=status,
@@ -190,8 +225,8 @@ def _result(permit: Permit, script: Sequence[str], status: int) -> Result:
             "due": None if permit.occurrence is None else permit.occurrence.instant,
             "script_status": status,
         },
-        findings=permit.findings,
-        findings_total=len(permit.findings),
+        findings=findings,
+        findings_total=len(findings),
         summary=f"{one_line(script[0])}: {permit.failure}" if status else "",
     )
 
@@ -199,10 +234,17 @@ def _result(permit: Permit, script: Sequence[str], status: int) -> Result:
 def _state(rules: Rules, script: Sequence[str]) -> str:
     """Where the state is: as named, or in the user's own folder for such things."""
     if rules.state is not None:
+        if rules.state.lower().startswith("memory://"):
+            raise ConfigurationError(
+                f"--state {rules.state} is forgotten when this process ends",
+                hint="Name a file: --state /var/lib/safebackup/orders.json",
+            )
         return rules.state
     name = rules.job
     if not name and script:
-        digest = hashlib.sha256(os.fsencode("\0".join(script))).hexdigest()
+        # Two folders may each have a ./backup.sh. Links are not followed: a deployment may set them anew each time.
+        program = os.path.abspath(shutil.which(script[0]) or script[0])
+        digest = hashlib.sha256(os.fsencode("\0".join([program, *script[1:]]))).hexdigest()
         name = f"{re.sub('[^A-Za-z0-9._-]', '_', os.path.basename(script[0]))}-{digest[:12]}"
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
@@ -225,19 +267,27 @@ def _words(option: str, text: str) -> list[str]:
     return words
 
 
-def _tell_refusal(told: Sequence[str], error: SafeBackupError, rules: Rules) -> None:
-    """Run what wants to know; that it fails hides nothing."""
-    from safebackup.commands import run
+def _due(permit: Permit | None, error: SafeBackupError) -> str:
+    """What a script that was not started was taken for, as far as that is known."""
     from safebackup.guarding import StartRefusedError
+    from safebackup.instants import format_instant
     from safebackup.schedule.moments import write_instant
 
-    due = error.refusal.due if isinstance(error, StartRefusedError) else None
+    if isinstance(error, StartRefusedError) and error.refusal.due is not None:
+        return write_instant(error.refusal.due)
+    return "" if permit is None or permit.occurrence is None else format_instant(permit.occurrence.instant)
+
+
+def _tell_refusal(told: Sequence[str], error: SafeBackupError, rules: Rules, due: str) -> None:
+    """Run what wants to know; that it fails hides nothing."""
+    from safebackup.commands import run
+
     facts = {
         "SAFEBACKUP_REFUSAL_CODE": str(error.code),
         "SAFEBACKUP_REFUSAL_MESSAGE": error.message,
         "SAFEBACKUP_REFUSAL_HINT": error.hint,
         "SAFEBACKUP_JOB": rules.job,
-        "SAFEBACKUP_DUE": "" if due is None else write_instant(due),
+        "SAFEBACKUP_DUE": due,
     }
     try:
         ended = run(told, deadline=_ON_REFUSAL_SECONDS, environment=facts)
@@ -248,15 +298,27 @@ def _tell_refusal(told: Sequence[str], error: SafeBackupError, rules: Rules) -> 
         logger.warning("--on-refusal: %s ended with status %d: %s", told[0], ended.status, ended.stderr)
 
 
-def _check(when: When, rules: Rules, within: str) -> Result:
+def _check(when: When, rules: Rules, within: str | None) -> Result:
     from safebackup.guarding import check_guard
 
+    for_starts = {
+        "--grace": rules.grace,
+        "--deadline": rules.deadline,
+        "--override": rules.override,
+        "--on-refusal": rules.on_refusal,
+    }
+    given = [option for option, value in for_starts.items() if value is not None]
+    if given:
+        raise ConfigurationError(f"--check starts nothing, and {' and '.join(given)} is given", hint="Leave it out.")
+    schedule = schedule_of(when)
     report = check_guard(
         _state(rules, ()),
-        schedule=schedule_of(when),
+        schedule=schedule,
         job=rules.job or None,
-        within=timedelta(seconds=parse_duration("--within", within)),
+        within=timedelta(seconds=parse_duration("--within", within or _WITHIN)),
     )
+    changed = [] if schedule is None else changed_data(when, instant_of(None, schedule))
+    findings = (*changed, *report.findings)
     return Result(
         outcome="complete" if report.passed else "missing",
         status=ExitStatus.OK if report.passed else ExitStatus.FAILED,
@@ -267,8 +329,8 @@ def _check(when: When, rules: Rules, within: str) -> Result:
             "last_success": report.last_success,
             "next": report.next,
         },
-        findings=report.findings,
-        findings_total=len(report.findings),
+        findings=findings,
+        findings_total=len(findings),
         summary=_summary(report),
     )
 

@@ -14,14 +14,14 @@ from safebackup.findings import Finding, Severity
 from safebackup.guarding import states, telling
 from safebackup.guarding.absences import Absence, absences, as_finding, without_dead_run
 from safebackup.guarding.deciding import AFTER_DEADLINE, CLOCK_TOLERANCE, is_presumed_active
-from safebackup.guarding.hosts import HostZone, Life, life_of, this_host_zone, this_process, zone_of_host
+from safebackup.guarding.hosts import HostZone, Life, host_zone_of, life_of, this_process
 from safebackup.guarding.places import place_of
-from safebackup.guarding.states import RUNS_KEPT, Run, State, Status
+from safebackup.guarding.states import RUNS_MOST, Run, State, Status
 from safebackup.instants import Instant
 from safebackup.schedule import Occurrence, Schedule, moments
+from safebackup.schedule.schedule import require_schedule
 
 WITHIN = timedelta(days=7)
-_SECOND = timedelta(seconds=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,16 +59,20 @@ def check_guard(
 ) -> GuardReport:
     """Look into a guard's state for runs that are missing; starts nothing and writes nothing.
 
-    Judged is all that was due since the last success, and in the time `within` before now. `schedule` is the one that
-    the state was written under unless another is given.
+    Judged is all that was due in the time `within` before now, and since the last success where that is longer ago.
+    `schedule` is the one that the state was written under unless another is given.
 
     Raises:
         ConfigurationError: the state belongs to another job, or an argument makes no sense.
         IntegrityError: the state is damaged.
         StorageError: it cannot be read.
     """
-    if within < timedelta(0):
-        raise ConfigurationError(f"within={within!r} is negative", hint="Say how far back to look.")
+    reach = whole_seconds("within", within)
+    if schedule is not None:
+        require_schedule(schedule, "schedule")
+    if job is not None:
+        require_name(job)
+    host = host_zone_of(host_zone)
     place = place_of(state, storage_options)
     data = place.read()
     if data is None:
@@ -76,18 +80,39 @@ def check_guard(
     found = states.read(data, place.where)
     if job is not None:
         require_job(found, job, place.where)
-    host = this_host_zone() if host_zone is None else zone_of_host(host_zone)
     now = clock.now() // 1_000_000_000
-    return _judge(found, schedule, now, timedelta.__floordiv__(within, _SECOND), host)
+    return _judge(found, schedule, now, reach, host)
+
+
+def whole_seconds(name: str, value: object, *, least: int = 0) -> int:
+    """A duration in seconds.
+
+    Raises:
+        ConfigurationError: it is none, or shorter than `least`.
+    """
+    if not isinstance(value, timedelta) or value < timedelta(seconds=least):
+        raise ConfigurationError(f"{name} is {value!r}, no duration", hint="Write datetime.timedelta(minutes=30).")
+    return timedelta.__floordiv__(value, timedelta(seconds=1))  # not that of pendulum.Duration, which fails
+
+
+def require_name(job: object) -> str:
+    """`job`, if it can be the name of one.
+
+    Raises:
+        ConfigurationError: it is no text.
+    """
+    if not isinstance(job, str):
+        raise ConfigurationError(f"job is {job!r}, no name", hint='Write job="orders", or leave it out.')
+    return job
 
 
 def require_job(state: State, job: str, where: str) -> None:
     """Raise unless the state belongs to that job, or to none yet."""
     if state.job not in ("", job):
         raise ConfigurationError(
-            f"{where} is the state of the job {state.job!r}, not of {job!r}",
+            f"{where} is the state of the job {state.job!r}, " + (f"not of {job!r}" if job else "and no job is named"),
             code=Code.GUARD_STATE_FOREIGN,
-            hint="Give each job a state of its own.",
+            hint="Give each job a state of its own." if job else f"If it is this job: job={state.job!r}.",
         )
 
 
@@ -114,9 +139,11 @@ def _judge(state: State, given: Schedule | None, now: int, within: int, host: Ho
     elif active is not None:
         findings += _past_deadline(active, now)
     last = next((run for run in reversed(state.runs) if run.status is Status.OK and run.due is not None), None)
-    since = _since(state, last, now - within)
+    wanted, since = _since(state, last, now - within)
+    if wanted < since:
+        findings.append(_reach_cut(since))
     overdue = [one for one in absences(state, schedule, since, now) if _is_overdue(one, state, now, running=running)]
-    findings += [as_finding(one, schedule, host) for one in overdue]
+    findings += [as_finding(one, host) for one in overdue]
     return GuardReport(
         missing=tuple(one.occurrence for one in overdue),
         running=running,
@@ -134,26 +161,37 @@ def _is_overdue(absence: Absence, state: State, now: int, *, running: bool) -> b
     return absence.code is not Code.RUN_MISSING or absence.due + state.grace < now
 
 
-def _since(state: State, last: Run | None, looked_from: int) -> int:
-    """From when on occurrences are judged: what the state no longer knows cannot be missing from it."""
-    known = state.watched_from
-    if len(state.runs) >= RUNS_KEPT:
-        oldest = state.runs[0]
-        known = max(known, oldest.started if oldest.due is None else oldest.due)
-    silent = known if last is None or last.due is None else last.due
-    return max(known, min(silent, looked_from))
+def _since(state: State, last: Run | None, looked_from: int) -> tuple[int, int]:
+    """From when on occurrences should be judged, and are: of what the state no longer knows nothing can be said."""
+    silent = state.watched_from if last is None or last.due is None else last.due
+    wanted = max(state.watched_from, min(silent, looked_from))
+    return wanted, wanted if state.dropped_until is None else max(wanted, state.dropped_until + 1)
+
+
+def _reach_cut(since: int) -> Finding:
+    return Finding(
+        code=Code.GUARD_REACH_CUT,
+        severity=Severity.WARNING,
+        what=f"runs were looked at from {moments.write_instant(since)} on only: the state keeps the last {RUNS_MOST}",
+        action="Look less far back, and more often.",
+    )
 
 
 def _clock(state: State, now: int, host: HostZone, schedule: Schedule) -> list[Finding]:
-    if state.newest_clock is None or now >= state.newest_clock - CLOCK_TOLERANCE:
+    if state.newest_clock is not None and now < state.newest_clock - CLOCK_TOLERANCE:
+        seen = f"a time that an earlier run has seen, {moments.write_instant(state.newest_clock)}"
+        action = "Set the clock. If it is right and was wrong then, starts are refused until one is overridden."
+    elif now < state.watched_from - CLOCK_TOLERANCE:
+        seen = f"the first start that the state knows of, which was for {moments.write_instant(state.watched_from)}"
+        action = "Set the clock. If it is right and was wrong then, the next run that is permitted corrects the state."
+    else:
         return []
     return [
         Finding(
             code=Code.CLOCK_NOT_SANE,
             severity=Severity.ERROR,
-            what=f"the clock shows {telling.on_all_clocks(now, schedule, host)}, before a time that an earlier run has "
-            f"seen, {moments.write_instant(state.newest_clock)}",
-            action="Set the clock. If it is right and was wrong then, starts are refused until one is overridden.",
+            what=f"the clock shows {telling.on_all_clocks(now, schedule, host)}, before {seen}",
+            action=action,
         )
     ]
 

@@ -14,16 +14,18 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
+from safebackup.errors import ConfigurationError
+from safebackup.host_time import HostTime, read_host_time
+
 _POSIX = re.compile(r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]+>)[+-]?\d")
-_LINK = "/etc/localtime"
 
 
 @attrs.frozen
 class HostZone:
     """The zone that the clocks of a host show.
 
-    `name` is empty where the host does not say it. It is `fake` where TZ names no zone: glibc then shows UTC and prints
-    that name beside it. `offset_at` gives the offset in seconds at an instant.
+    It is `fake` where TZ names no zone: glibc then shows UTC and prints that name beside it. `offset_at` gives the
+    offset in seconds at an instant.
     """
 
     name: str
@@ -33,11 +35,22 @@ class HostZone:
     def __str__(self) -> str:
         if self.fake:
             return f"TZ={self.name}, which is no zone"
-        return self.name or "whose zone has no name"
+        return self.name
+
+
+def host_zone_of(tz: str | None) -> HostZone:
+    """The zone of a host that is described, or of this one."""
+    return this_host_zone() if tz is None else zone_of_host(tz)
 
 
 def zone_of_host(tz: str) -> HostZone:
-    """The zone of a host whose TZ is `tz`: what nobody knows is UTC under that label, as glibc has it."""
+    """The zone of a host whose TZ is `tz`: what nobody knows is UTC under that label, as glibc has it.
+
+    Raises:
+        ConfigurationError: it is no text.
+    """
+    if not isinstance(tz, str):
+        raise ConfigurationError(f"host_zone is {tz!r}, no name", hint="Write what TZ would be: America/New_York.")
     named = _zone_file(tz)
     if named is None:
         return HostZone(tz, True, lambda _instant: 0)
@@ -54,21 +67,25 @@ def this_host_zone() -> HostZone:
     tz = os.environ.get("TZ")
     fake = False
     if tz is None:
-        name = _named_by(_LINK)
+        name = system_zone(read_host_time())
     else:
         name = _below_zoneinfo(tz.removeprefix(":")) or "UTC"
         fake = _zone_file(name) is None and not os.path.isabs(name) and _POSIX.match(name) is None
     return HostZone(name, fake, lambda instant: time.localtime(instant).tm_gmtoff)
 
 
-def _named_by(link: str) -> str:
-    """The zone whose file a link leads to; empty if it is no link into the zone files."""
-    try:
-        target = os.path.join(os.path.dirname(link), os.readlink(link))
-    except OSError:
-        return ""
-    name = _below_zoneinfo(os.path.normpath(target))
-    return "" if os.path.isabs(name) else name
+def system_zone(host: HostTime) -> str:
+    """The name of the zone that a system is set to; for a copy of a zone file that nothing names, one by its content.
+
+    /etc/timezone is believed only where it names the same rules: programs do not read it.
+    """
+    if not host.localtime_file:
+        return "UTC"
+    if host.localtime:
+        return host.localtime
+    if host.timezone_file == host.localtime_file:
+        return host.timezone
+    return f"/etc/localtime {hashlib.sha256(host.localtime_file).hexdigest()[:12]}"
 
 
 def _below_zoneinfo(path: str) -> str:

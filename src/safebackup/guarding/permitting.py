@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 
 from safebackup.clock import Clock, SystemClock
-from safebackup.errors import ConfigurationError, RefusedError, SafeBackupError
+from safebackup.errors import Code, ConfigurationError, RefusedError, SafeBackupError
 from safebackup.events import FindingRaised, logged, logger
 from safebackup.findings import Finding
 from safebackup.guarding import deciding, remembering, states, telling
-from safebackup.guarding.checking import require_job
+from safebackup.guarding.checking import require_job, require_name, whole_seconds
 from safebackup.guarding.deciding import Reason, Start, occurrence_before
 from safebackup.guarding.hosts import (
     HostZone,
     Life,
     Process,
+    host_zone_of,
     life_of,
-    this_host_zone,
     this_process,
     user_name,
     with_script,
-    zone_of_host,
 )
 from safebackup.guarding.places import Place, place_of
 from safebackup.guarding.states import Refusal, Run, State, Status
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _SYSTEM = SystemClock()
-_SECOND = timedelta(seconds=1)
 _STEP = 60  # so far the wall clock and the monotonic one may part in a run without a word
 
 
@@ -75,20 +73,14 @@ def guard(
     """
     return Guard(
         schedule=require_schedule(schedule, "schedule"),
-        grace=_seconds("grace", grace, least=0),
+        grace=whole_seconds("grace", grace, least=0),
         place=place_of(state, storage_options),
-        job=job,
-        host=this_host_zone() if host_zone is None else zone_of_host(host_zone),
-        deadline=None if deadline is None else _seconds("deadline", deadline, least=1),
+        job=require_name(job),
+        host=host_zone_of(host_zone),
+        deadline=None if deadline is None else whole_seconds("deadline", deadline, least=1),
         override=_reason(override),
         clock=clock,
     )
-
-
-def _seconds(name: str, value: object, *, least: int) -> int:
-    if not isinstance(value, timedelta) or value < least * _SECOND:
-        raise ConfigurationError(f"{name} is {value!r}, no duration", hint="Write datetime.timedelta(minutes=30).")
-    return timedelta.__floordiv__(value, _SECOND)  # not that of pendulum.Duration, which fails
 
 
 def _reason(override: object) -> str:
@@ -189,6 +181,8 @@ class Guard:
         lines = "".join(f"\n  {line}" for line in reason.clocks.splitlines())
         refused = StartRefusedError(f"nothing was run: {reason.text}{lines}", code=reason.code, hint=reason.hint)
         refused.refusal = remembering.refusal_of(start, reason)
+        if state is None and reason.code is Code.CLOCK_NOT_SANE:
+            raise refused  # runs would be expected from that clock's time on
         try:
             self.place.write(states.written(remembering.with_refusal(state, start, refused.refusal)))
         except SafeBackupError as error:

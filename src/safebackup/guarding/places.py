@@ -131,7 +131,7 @@ class LocalPlace:
                 "mount point.",
             ) from error
         except OSError as error:
-            raise StorageError.from_os(f"locking the state {self.where}", error) from error
+            raise disk_failed(f"locking the state {self.where}", error) from error
 
     def read(self) -> bytes | None:
         """The content of the file."""
@@ -166,7 +166,7 @@ class LocalPlace:
         except OSError as error:
             with suppress(OSError):
                 os.unlink(temporary)
-            raise StorageError.from_os(f"writing the state {self.where}", error) from error
+            raise disk_failed(f"writing the state {self.where}", error) from error
 
     def hold(self) -> bool:
         """Lock the second file."""
@@ -185,6 +185,14 @@ class LocalPlace:
 
             fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
+
+
+def disk_failed(what: str, error: OSError) -> StorageError:
+    """Our error where the state could not be kept."""
+    failed = StorageError.from_os(what, error)
+    if failed.code is Code.STORE_FULL:
+        failed.hint = "Free space there, or keep the state on a disk that the backup does not fill."
+    return failed
 
 
 def _lock(file: int) -> bool:

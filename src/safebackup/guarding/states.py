@@ -16,7 +16,9 @@ from safebackup.guarding.hosts import Process
 from safebackup.schedule import moments
 
 FORMAT = 1
-RUNS_KEPT = 200
+RUNS_LEAST = 200  # kept, and all of the last week,
+RUNS_MOST = 2500  # but no more than this, below a megabyte
+KEPT_SECONDS = 7 * 86_400
 OTHERS_KEPT = 50
 SIZE_MAX = 16 << 20
 
@@ -117,6 +119,14 @@ class Change:
     host: str = attrs.field(validator=_text)
 
 
+@attrs.frozen(kw_only=True)
+class Earlier:
+    """A schedule that held before another one: by it runs were expected up to `until`, and no longer from then on."""
+
+    schedule: Mapping[str, Any] = attrs.field(validator=attrs.validators.instance_of(dict))
+    until: int = attrs.field(converter=_moment, metadata=_A_MOMENT)
+
+
 def _records(value: object, kind: type[_Record]) -> tuple[_Record, ...]:
     if isinstance(value, tuple):
         return value
@@ -141,6 +151,10 @@ def _changes(value: object) -> tuple[Change, ...]:
     return _records(value, Change)
 
 
+def _earlier(value: object) -> tuple[Earlier, ...]:
+    return _records(value, Earlier)
+
+
 def _run(value: object) -> object:
     return Run(**value) if isinstance(value, dict) else value
 
@@ -150,6 +164,7 @@ class State:
     """All that a guard remembers.
 
     `schedule` is what `Schedule.to_dict` wrote, with the zone data of then; runs are expected since `watched_from`.
+    `earlier` are the schedules before it, in order. Of what was due up to `dropped_until` runs are no longer kept.
     `newest_clock` is the latest time at which a run was started or finished.
     """
 
@@ -168,6 +183,8 @@ class State:
     refusals: tuple[Refusal, ...] = attrs.field(default=(), converter=_refusals)
     overrides: tuple[Override, ...] = attrs.field(default=(), converter=_overrides)
     changes: tuple[Change, ...] = attrs.field(default=(), converter=_changes)
+    earlier: tuple[Earlier, ...] = attrs.field(default=(), converter=_earlier)
+    dropped_until: int | None = attrs.field(default=None, converter=_moment_or_none, metadata=_A_MOMENT)
 
     def success_of(self, run_id: str) -> Run | None:
         """The run of that occurrence which has succeeded."""
@@ -180,13 +197,23 @@ class State:
 
 def kept(state: State) -> State:
     """The state without what is too old to be kept."""
+    count = _kept_count(state.runs)
+    dropped = [run.due for run in state.runs[:-count] if run.due is not None and run.status is not Status.VOID]
+    dropped += [each.until - 1 for each in state.earlier[:-OTHERS_KEPT]]
     return attrs.evolve(
         state,
-        runs=state.runs[-RUNS_KEPT:],
+        runs=state.runs[-count:],
+        earlier=state.earlier[-OTHERS_KEPT:],
+        dropped_until=max([*dropped, *([] if state.dropped_until is None else [state.dropped_until])], default=None),
         refusals=state.refusals[-OTHERS_KEPT:],
         overrides=state.overrides[-OTHERS_KEPT:],
         changes=state.changes[-OTHERS_KEPT:],
     )
+
+
+def _kept_count(runs: tuple[Run, ...]) -> int:
+    oldest = runs[-1].started - KEPT_SECONDS if runs else 0
+    return min(max(sum(run.started >= oldest for run in runs), RUNS_LEAST), RUNS_MOST)
 
 
 def written(state: State) -> bytes:
