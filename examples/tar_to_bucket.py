@@ -17,8 +17,8 @@ Nothing is encrypted here but by the bucket, and nothing old is removed: set a l
 
 To restore: fetch it, then  sha256sum -c NAME.sha256 && tar --zstd -xf NAME
 
-Exit status: 0 whole, 1 it failed and nothing appeared, 3 something could not be read; all of them:
-docs/reference/exit-statuses.md.
+Exit status: 0 whole, 1 it failed, 4 something could not be read, or a folder or a dump is empty; all of them:
+docs/reference/exit-statuses.md. Unless it is 0, no tar appeared.
 """
 
 from __future__ import annotations

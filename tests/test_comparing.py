@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from safebackup.comparing import Aspect, Difference, Subtree, TreeComparison, compare_trees
 from safebackup.comparing.reading import Node, SideError
+from safebackup.comparing.report import Outcome, Tally
 from safebackup.errors import Code, ConfigurationError, NotFoundError, RefusedError, SafeBackupError
 from safebackup.findings import Severity
 
@@ -213,6 +214,17 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], dict[str, dict[bytes, set[A
         },
     ),
 }
+
+
+@pytest.mark.parametrize("aspect", set(Aspect) - {Aspect.MISSING, Aspect.EXTRA, Aspect.NOT_COMPARED})
+def test_every_way_in_which_paths_differ_says_what_to_do(aspect: Aspect) -> None:
+    tally = Tally()
+    tally.add(Outcome.DIFFER, b"path", [(aspect, "it differs")], is_folder=False)
+
+    found = tally.result(empty_is_fine=False, scope="").findings
+
+    (finding,) = [one for one in found if one.code is Code.PATH_DIFFERS]
+    assert finding.action.endswith(".")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

@@ -209,6 +209,7 @@ def test_whatever_a_stream_raises_is_an_error_of_ours_that_names_it(error: Excep
 
     assert str(error) in str(caught.value)
     assert caught.value.__cause__ is error
+    assert "Look at what makes it" in caught.value.hint
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), ConflictError("ours")])

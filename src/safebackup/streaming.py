@@ -23,6 +23,7 @@ Fill: TypeAlias = Callable[[memoryview], int]  # puts bytes into the view and sa
 
 _BINARY = 'Open it in binary mode: open(path, "rb"), sys.stdin.buffer, or text.encode() in io.BytesIO.'
 _BLOCKING = "Open it in binary mode, and blocking: what has no bytes yet must wait for them."
+_BROKE_OFF = "Look at what makes it: it broke off, or is damaged."
 _BROKEN = "The stream itself is broken: look at the class that it is of."
 
 
@@ -51,11 +52,13 @@ def reader_of(stream: object, name: str) -> Fill:
         except io.UnsupportedOperation as error:
             raise ConfigurationError(f"the stream for {name!r} is not open for reading", hint=_BINARY) from error
         except OSError as error:
-            raise StorageError.from_os(f"the stream for {name!r} could not be read to its end", error) from error
+            broken = StorageError.from_os(f"the stream for {name!r} could not be read to its end", error)
+            broken.hint = broken.hint or _BROKE_OFF
+            raise broken from error
         except Exception as error:  # gzip, lzma, zipfile, each client of HTTP: all have errors of their own
             raise StorageError(
                 f"the stream for {name!r} could not be read to its end: {type(error).__name__}: {error}",
-                hint="Look at what makes it: it broke off, or is damaged.",
+                hint=_BROKE_OFF,
             ) from error
         count = _copied(got, view, name) if read is None else got
         if isinstance(count, bool) or not isinstance(count, int):

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from safebackup import Repository, SafeBackupError, Snapshot, SnapshotWriter, Source, back_up, restore, verify
 from safebackup.errors import Code, CommandError, ConfigurationError, RefusedError, StorageError
+from safebackup.events import Event, FindingRaised
+from safebackup.findings import Severity
 
 
 @pytest.fixture
@@ -169,6 +171,40 @@ def test_what_a_command_writes_is_stored_and_its_complaints_are_not(repository: 
     assert restored(report.snapshot, tmp_path / "copy") == {"dump.sql": b"rows"}
 
 
+def test_what_a_program_said_that_succeeded_is_in_the_report_and_not_in_the_repository(
+    repository: Repository,
+) -> None:
+    events = list[Event]()
+    script = "for i in 1 2 3 4; do echo table t$i skipped >&2; done; echo data"
+
+    report = back_up(
+        Source.command(["sh", "-c", script], ["cat"], name="dump"), into=repository, observer=events.append
+    )
+
+    (finding,) = report.findings
+    assert report.complete and report.findings_total == 1
+    assert (finding.code, finding.severity, finding.subject) == (Code.COMMAND_SAID, Severity.WARNING, "dump")
+    assert finding.what == "sh ended with status 0, and said: table t2 skipped / table t3 skipped / table t4 skipped"
+    assert finding.action
+    assert [event.finding for event in events if isinstance(event, FindingRaised)] == [finding]
+    # What a program says may be data, and who may read the headers of snapshots may not read data.
+    history = repository.history()
+    records = [*history.snapshots.values(), *history.journal.values()]
+    assert "skipped" not in repr(records)
+
+
+def test_what_each_program_of_each_part_said_is_told(repository: Repository) -> None:
+    with SnapshotWriter(repository, source="shop") as writer:
+        writer.command("a", ["sh", "-c", "echo one >&2; echo 1"], ["sh", "-c", "echo two >&2; cat"])
+        writer.command("b", ["echo", "2"])
+
+    assert writer.report is not None
+    assert [(finding.subject, finding.what) for finding in writer.report.findings] == [
+        ("a", "sh ended with status 0, and said: one"),
+        ("a", "sh ended with status 0, and said: two"),
+    ]
+
+
 def test_a_command_without_a_name_is_called_after_its_program(repository: Repository) -> None:
     report = back_up(Source.command(["/bin/echo", "hello"]), into=repository)
 
@@ -283,6 +319,32 @@ def test_a_snapshot_of_pieces_holds_all_of_them(repository: Repository, tmp_path
     assert os.readlink(tmp_path / "copy" / "etc" / "link") == "conf.d/a.conf"
     assert (snapshot.entries, snapshot.files) == (len(list(snapshot.walk())), 5)
     assert verify(repository).passed
+
+
+def test_an_empty_folder_is_added_where_the_caller_says_that_it_may_be_empty(
+    repository: Repository, tmp_path: Path
+) -> None:
+    (tmp_path / "uploads").mkdir()
+
+    with pytest.raises(RefusedError) as caught, SnapshotWriter(repository, source="orders") as writer:
+        writer.add(tmp_path / "uploads")
+    assert caught.value.code is Code.EMPTY_SOURCE
+
+    with SnapshotWriter(repository, source="orders") as writer:
+        writer.add(tmp_path / "uploads", allow_empty=True)
+        writer.add(Source(tmp_path / "uploads", name="rules"), name="by-rules", allow_empty=True)
+        writer.add(Source(tmp_path / "uploads", allow_empty=True), name="by-source")
+    assert [entry.path for entry in repository.snapshot().walk()] == [b"by-rules", b"by-source", b"uploads"]
+
+
+def test_rules_may_leave_no_file_where_the_caller_says_so(repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "a.log").write_text("a")
+
+    with SnapshotWriter(repository, source="orders") as writer:
+        writer.add(Source(tmp_path / "orders", exclude=["*.log"]), allow_empty=True)
+
+    assert [entry.path for entry in repository.snapshot().walk()] == [b"orders"]
 
 
 def test_what_was_added_may_be_removed_before_the_end(repository: Repository, tmp_path: Path) -> None:

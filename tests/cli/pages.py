@@ -60,8 +60,10 @@ In a script write whole paths.
 * **When all is well** nothing is printed where standard output is no terminal, so that cron mails nothing; `--verbose`
   prints what was done. Lists (`snapshots`, `ls`, `key list`, `schedule`, `store`) are always printed. Findings, errors
   and progress go to standard error.
-* **A bar** shows bytes, rate and time left at a terminal. Elsewhere `--verbose` prints a line every ten seconds.
-  `NO_COLOR` is respected.
+* **A bar** at a terminal shows bytes and their rate; how many files, except for `verify`, which reads packs; and the
+  time left where the total is known: at once for `verify`, `drill` and the restore of a whole snapshot, and for a
+  backup from the second on, by the size of the one before. Elsewhere `--verbose` prints the same as a line every ten
+  seconds. `NO_COLOR` is respected.
 * **Sizes** are bytes with K, M, G or T (1024 each; `10MB` is ten million). **Durations** are seconds, or `90m`, `2h`,
   `1d12h`. **Times** are in UTC, with their offset.
 * **Names** from files are shown with everything escaped that could change a terminal.
@@ -102,9 +104,10 @@ What went wrong has a [code](errors.md) and a class. The class decides, and a fe
 AFTER_CODES = """\
 While `verify`, `drill` or `check-artifact` reads, a store that fails is 7: nothing was proved, in either direction. A
 store that may answer again without anybody's help is 75. `check-artifact` ends with 5 if something is wrong
-with a file, and with 7 if it is of no kind that can be judged; of several files the worst counts. `schedule lint` ends
-with 1 if there is a warning or an error, `schedule diff` if runs differ, `schedule next` if nothing is due any more,
-and `guard --check` if a run is missing. `store test` ends with 5 if a guarantee was seen broken, and with 7 if one
+with a file, and with 7 if it is of no kind that can be judged; an unknown kind inside gzip or zstd is a warning, as the
+compression itself was proved. Of several files the worst counts. `schedule lint` ends with 1 if there is a warning or
+an error, `schedule diff` if runs differ, `schedule next` if nothing is due any more, and `guard --check` if a run is
+missing. `store test` ends with 5 if a guarantee was seen broken, and with 7 if one
 could not be tried, or the result not be kept; `store probe` with 0 whatever it finds out. An error that is none of
 ours is a bug, and ends with 1.
 

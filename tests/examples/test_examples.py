@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -205,6 +207,60 @@ def test_a_tar_in_a_folder_is_read_by_tar_alone(tmp_path: Path) -> None:
     assert written.name in done.stdout
     assert (tmp_path / "copy" / "web" / "index.html").read_text() == "<h1>shop</h1>\n"
     assert (tmp_path / "copy" / "packages.txt").read_text() == "bash install\n"
+
+
+@pytest.mark.parametrize(
+    ("dumping", "status", "says"),
+    [("true", 4, "wrote nothing"), ("exit 1", 1, "status 1")],
+    ids=["an empty dump", "a dump that failed"],
+)
+def test_a_dump_that_is_none_leaves_no_tar_and_ends_as_the_header_says(
+    tmp_path: Path, dumping: str, status: int, says: str
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").write_text("<h1>shop</h1>\n")
+    settings = {
+        "URL": f"file://{tmp_path}/web-{{utc}}.tar.zst",
+        "PATHS": [str(tmp_path / "web")],
+        "DUMPS": {"packages.txt": ["sh", "-c", dumping]},
+    }
+
+    done = run(copied("tar_to_bucket.py", tmp_path, **settings), status=status)
+
+    assert says in done.stderr
+    assert not list(tmp_path.glob("web-*"))
+    assert status in statuses_in_header("tar_to_bucket.py")
+
+
+def test_a_folder_that_cannot_be_read_leaves_no_tar_and_ends_as_the_header_says() -> None:
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root reads everything, and there is no setpriv")
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "web" / "closed").mkdir(parents=True)
+        (folder / "web" / "index.html").write_text("<h1>shop</h1>\n")
+        (folder / "web" / "closed").chmod(0)
+        (folder / "bucket").mkdir()
+        (folder / "bucket").chmod(0o777)
+        folder.chmod(0o755)
+        settings = {"URL": f"file://{folder}/bucket/web-{{utc}}.tar.zst", "PATHS": [f"{folder}/web"], "DUMPS": {}}
+        script = copied("tar_to_bucket.py", folder, **settings)
+
+        done = subprocess.run([*nobody, sys.executable, script], capture_output=True, text=True, check=False)
+
+        (folder / "web" / "closed").chmod(0o700)
+        assert done.returncode == 4, done.stderr
+        assert "could not be read whole" in done.stderr
+        assert not list((folder / "bucket").iterdir())
+    assert statuses_in_header("tar_to_bucket.py") == {0, 1, 4}
+
+
+def statuses_in_header(name: str) -> set[int]:
+    """The exit statuses that the documentation of an example speaks of."""
+    documentation = ast.get_docstring(ast.parse((EXAMPLES / name).read_text())) or ""
+    (sentence,) = re.findall(r"(?s)Exit status: (.*?); all of them", documentation)
+    return {int(number) for number in re.findall(r"(?:^|, )(\d+) ", " ".join(sentence.split()))}
 
 
 def orders_with(folder: Path, count: int) -> Path:

@@ -95,13 +95,24 @@ def test_an_assertion_without_a_message_tells_its_line(tmp_path: Path) -> None:
     assert result.what.startswith("assert ")
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_is_nobodys_answer(tmp_path: Path, interruption: type[BaseException]) -> None:
+def test_an_interruption_is_nobodys_answer(tmp_path: Path) -> None:
     def interrupted(_folder: Path) -> None:
-        raise interruption
+        raise KeyboardInterrupt
 
-    with pytest.raises(interruption):
+    with pytest.raises(KeyboardInterrupt):
         ask(interrupted, tmp_path)
+
+
+@pytest.mark.parametrize("status", [0, 3, None, "no orders"])
+def test_a_check_that_ends_the_program_is_no_answer(tmp_path: Path, status: str | int | None) -> None:
+    def leaves(_folder: Path) -> None:
+        sys.exit(status)
+
+    result = ask(leaves, tmp_path)
+
+    assert result.outcome is Outcome.COULD_NOT_CHECK
+    assert result.what.startswith("SystemExit: ")
+    assert "(test_checks.py:" in result.what
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from safebackup.recovery.drilling import drill
 from safebackup.repository.history import DRILL
 from safebackup.repository.standings import Standing
 from safebackup.storage import LocalStore
-from safebackup.testing import FaultyStore
+from safebackup.testing import FaultyStore, RecordingStore
 from tests.attack.world import LONG, make_source
 from tests.properties.test_round_trip import TREES, Node, make, stage
 
@@ -111,6 +111,26 @@ def test_a_whole_snapshot_is_proved_and_stands_as_proven(world: World) -> None:
     assert world.standing() is Standing.PROVEN
 
 
+def test_the_report_shows_the_snapshot_as_the_journal_has_it_after_the_drill(world: World) -> None:
+    for check in ("false", "true", "false"):
+        report = drill(world.snapshot, checks=[[check]])
+
+        assert report.snapshot == world.repository.snapshot()
+        assert report.snapshot.drill_failed == (check == "false")
+        assert report.snapshot.require_repository() is world.repository
+
+
+def test_a_drill_that_is_not_recorded_leaves_the_snapshot_as_it_was(world: World) -> None:
+    assert drill(world.snapshot, record=False).snapshot == world.snapshot
+
+
+def test_the_report_costs_no_second_look_at_the_journal(world: World) -> None:
+    store = RecordingStore(LocalStore(world.base / "repository"))
+    drill(attrs.evolve(world.snapshot, repository=attrs.evolve(world.repository, store=store)))
+
+    assert store.calls.count(("list", "journal/")) == 1
+
+
 def test_without_checks_the_statement_says_that_none_was_made(world: World) -> None:
     report = drill(world.snapshot)
 
@@ -146,6 +166,7 @@ def test_the_journal_keeps_outcome_phases_and_checks(world: World) -> None:
     facts = dict(record.facts)
     measured = {name: facts.pop(name) for name in list(facts) if name.endswith("_ms")}
     assert measured.keys() == {"restore_ms", "compare_ms", "checks_ms", "clean_up_ms", "recovery_ms"}
+    assert report.recovery_seconds is not None
     assert measured["recovery_ms"] == round(report.recovery_seconds * 1000)
     assert facts == {
         "files": 7,
@@ -367,6 +388,14 @@ def test_all_checks_are_asked_in_order_and_a_failure_outweighs_what_could_not_be
     assert world.standing() is Standing.COMPLETE
 
 
+def test_a_check_that_ends_the_program_does_not_end_the_drill(world: World) -> None:
+    report = drill(world.snapshot, checks=[lambda _folder: sys.exit(0), ["true"]])
+
+    assert report.outcome is Outcome.COULD_NOT_CHECK
+    assert [result.outcome for result in report.checks] == [Outcome.COULD_NOT_CHECK, Outcome.PROVED]
+    assert [record.outcome for record in world.records()] == ["could_not_check"]
+
+
 def test_a_check_may_write_and_nothing_of_it_is_taken_for_a_deviation(world: World) -> None:
     (world.source / "letters").chmod(0o444)
     world.source.chmod(0o555)
@@ -476,6 +505,23 @@ def test_holes_need_no_room(world: World) -> None:
     assert report.outcome is Outcome.PROVED
 
 
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_where_not_all_came_back_no_time_is_measured(world: World, folder: str) -> None:
+    for pack in world.packs(folder) if folder else ():
+        pack.unlink()
+
+    report = drill(world.snapshot, scratch=None if folder else world.base / "not-mounted" / "scratch")
+
+    assert (report.restored, report.recovery_seconds) == (False, None)
+    assert all("recovery_ms" not in record.facts for record in world.records())
+
+
+def test_a_check_that_fails_leaves_the_data_restored(world: World) -> None:
+    report = drill(world.snapshot, checks=[["false"]])
+
+    assert report.restored and report.recovery_seconds
+
+
 def test_a_disk_that_runs_full_on_the_way_could_not_be_checked_and_is_left_empty(world: World) -> None:
     for number in range(60):
         (world.source / f"tiny {number}").touch()
@@ -492,6 +538,7 @@ def test_a_scratch_disk_that_is_not_mounted_could_not_be_checked(world: World) -
     report = drill(world.snapshot, scratch=world.base / "not-mounted" / "scratch")
 
     assert report.outcome is Outcome.COULD_NOT_CHECK
+    assert codes(report) == {Code.STORE_MISSING}
     assert not (world.base / "not-mounted").exists()
 
 
@@ -514,7 +561,7 @@ def test_an_incomplete_snapshot_is_compared_and_never_proved() -> None:
 
         assert not snapshot.complete
         assert report.outcome is Outcome.COULD_NOT_CHECK
-        assert codes(report) == {Code.DRILL_NO_REFERENCE}
+        assert codes(report) == {Code.SNAPSHOT_INCOMPLETE, Code.DRILL_NO_REFERENCE}
         assert report.files == 1
         assert repository.snapshot(snapshot.id).standing is Standing.INCOMPLETE
 
@@ -633,13 +680,13 @@ def test_an_interruption_leaves_no_folder_and_no_record(
 
     with pytest.raises(interruption):
         drill(world.snapshot, keep=keep, callback=callback, observer=events.append)
-    if interruption is not MemoryError:  # of a check that would be "could not be carried out"
+    if interruption is KeyboardInterrupt:  # of a check the others would be "could not be carried out"
         with pytest.raises(interruption):
             drill(world.snapshot, keep=keep, checks=[interrupted], observer=events.append)
 
     assert world.records() == []
     assert [event.outcome for event in events if isinstance(event, RunFinished) and event.verb == "drill"] == (
-        ["raised"] if interruption is MemoryError else ["raised", "raised"]
+        ["raised", "raised"] if interruption is KeyboardInterrupt else ["raised"]
     )
 
 

@@ -174,10 +174,23 @@ def test_nobody_else_can_enter_it_and_nothing_is_left_of_it(top: Path) -> None:
 
 
 def test_a_folder_is_not_made_where_the_one_above_is_missing(top: Path) -> None:
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError) as caught:
         make_scratch(choose_place(top / "disk-that-is-not-mounted" / "scratch"))
 
+    assert caught.value.code is Code.STORE_MISSING
+    assert f"{top}/disk-that-is-not-mounted is not there" in caught.value.message
+    assert "b'" not in caught.value.message
+    assert "mount its disk" in caught.value.hint
     assert not (top / "disk-that-is-not-mounted").exists()
+
+
+@needs_root
+def test_why_a_folder_cannot_be_made_is_told_without_its_path_in_bytes(top: Path) -> None:
+    with pytest.raises(StorageError) as caught:
+        make_scratch(choose_place("/proc/scratch"))
+
+    assert "making a scratch folder in /proc/scratch" in caught.value.message
+    assert "b'" not in caught.value.message
 
 
 def test_whatever_was_restored_is_removed_and_no_link_is_followed(top: Path) -> None:

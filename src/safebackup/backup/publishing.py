@@ -31,6 +31,7 @@ from safebackup.repository.tidying import tidy
 from safebackup.repository.writing import Writer
 
 FINDINGS_KEPT = 1000
+_RULES_SHOWN = 3
 Roots: TypeAlias = tuple[tuple[bytes, bytes], ...]  # name in the manifest, path on the host
 ParentChoice: TypeAlias = Snapshot | Literal["latest"] | None
 _Parent: TypeAlias = tuple[str, SnapshotBody]
@@ -302,10 +303,19 @@ def require_files(name: str, excluded: dict[str, int], files: int, *, allow_empt
     """
     if excluded and not files and not allow_empty:
         raise RefusedError(
-            f"the rules leave no file of {name}: {excluded}; nothing was published",
+            f"the rules leave no file of {name}, as they left out {_left_out(excluded)}; nothing was published",
             code=Code.EMPTY_SOURCE,
             hint="Look at exclude and include; if no file is what you mean, say so with allow_empty=True.",
         )
+
+
+def _left_out(excluded: dict[str, int]) -> str:
+    most = sorted(excluded.items(), key=lambda rule: -rule[1])
+    shown = [f"{paths:,} {'path' if paths == 1 else 'paths'} ({rule})" for rule, paths in most[:_RULES_SHOWN]]
+    others = len(most) - len(shown)
+    if others:
+        shown.append(f"and more by {others} other {'rule' if others == 1 else 'rules'}")
+    return ", ".join(shown)
 
 
 def require_level(level: object) -> int:

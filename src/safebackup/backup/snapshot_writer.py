@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,7 @@ from safebackup.backup.metadata import Owners
 from safebackup.backup.own_repository import refuse_own_repository
 from safebackup.backup.pipeline import Pipeline
 from safebackup.backup.publishing import (
+    FINDINGS_KEPT,
     BackupReport,
     ParentChoice,
     Publication,
@@ -29,11 +30,11 @@ from safebackup.backup.publishing import (
 )
 from safebackup.backup.scanning import Scan
 from safebackup.backup.source import AnyPath, Evidence, Source
-from safebackup.backup.streams import commands_of
-from safebackup.commands import Command, start
+from safebackup.backup.streams import commands_of, said_by
+from safebackup.commands import Command, Ended, start
 from safebackup.errors import Code, ConfigurationError, ConflictError, RefusedError
-from safebackup.events import NoProgress, Observer, Progress, ignore
-from safebackup.findings import is_text, printable
+from safebackup.events import FindingRaised, NoProgress, Observer, Progress, ignore
+from safebackup.findings import Finding, is_text, printable
 from safebackup.format.compressing import LEVEL_DEFAULT
 from safebackup.format.manifest import Entry, EntryKind, path_key, time_to_stored
 from safebackup.repository import Repository
@@ -124,17 +125,19 @@ class SnapshotWriter:
                 ) from self._broken
             self.report = work.publish()
 
-    def add(self, path: Source | AnyPath, *, name: str | bytes | None = None) -> None:
+    def add(self, path: Source | AnyPath, *, name: str | bytes | None = None, allow_empty: bool = False) -> None:
         """Add a file or a folder with everything in it, as `name` or under its own name.
 
         A `Source` of one path brings rules of what to leave out.
 
         Raises:
             ConfigurationError: the name is no plain relative path, or taken.
-            NotFoundError, RefusedError: the path does not exist, or is empty (`Code.EMPTY_SOURCE`).
+            NotFoundError: the path does not exist.
+            RefusedError: it is empty, or its rules leave no file, unless `allow_empty` (`Code.EMPTY_SOURCE`).
         """
         with self._part() as work:
             source = path if isinstance(path, Source) else Source(path)
+            source = _allowing_empty(source) if allow_empty else source
             if len(source.paths) != 1:
                 raise ConfigurationError(
                     f"add takes one path, and this source has {len(source.paths)}", hint="Call add for each of them."
@@ -167,7 +170,8 @@ class SnapshotWriter:
             path = work.claim(name)
             with start(*commands_of(commands), deadline=deadline) as running:
                 size = work.store(path, running.output)
-                running.finish()  # first: why a command failed says more than that it gave nothing
+                ended = running.finish()  # first: why a command failed says more than that it gave nothing
+            work.hear(ended, path)
             work.require_content(path, size, allow_empty)
 
     @contextlib.contextmanager
@@ -244,6 +248,7 @@ class _Work:
     above: set[bytes] = attrs.field(factory=set)  # the folders above those
     excluded: dict[str, int] = attrs.field(factory=dict)
     complete: bool = True
+    said: list[Finding] = attrs.field(factory=list)  # by programs that succeeded
 
     @classmethod
     def on(cls, publication: Publication, callback: Progress) -> Self:
@@ -308,6 +313,12 @@ class _Work:
                 "If it may be empty, say so with allow_empty=True.",
             )
 
+    def hear(self, ended: Sequence[Ended], path: bytes) -> None:
+        """Tell what programs said that succeeded."""
+        for finding in said_by(ended, printable(path)):
+            self.said.append(finding)
+            self.publication.observer(FindingRaised(run=self.publication.run.label, finding=finding))
+
     def publish(self) -> BackupReport:
         """Put everything in order and publish it."""
         if not self.roots:
@@ -333,13 +344,18 @@ class _Work:
             roots=tuple((name, self.roots[name]) for name in sorted(self.roots, key=path_key)),
         )
         try:
-            return publication.publish(stored, reused=False)
+            return self._with_said(publication.publish(stored, reused=False))
         except ChunksLostError as gone:
             raise ConflictError(
                 "a deletion took what this snapshot shares with earlier ones, and a stream cannot be read again",
                 code=Code.RUN_DECLARED_DEAD,
                 hint="Nothing was published. Run the backup again.",
             ) from gone
+
+    def _with_said(self, report: BackupReport) -> BackupReport:
+        """The report with what programs said, which is in no record: it may be data, and headers are read by more."""
+        findings = (*report.findings, *self.said)[:FINDINGS_KEPT]
+        return attrs.evolve(report, findings=findings, findings_total=report.findings_total + len(self.said))
 
     def _folders(self) -> list[Entry]:
         """The folders above what was added, which nobody added themselves."""
@@ -348,6 +364,11 @@ class _Work:
             Entry(path=path, kind=EntryKind.DIRECTORY, mode=0o755, uid=os.getuid(), gid=os.getgid(), mtime=now)
             for path in self.above - self.collector.entries.keys()
         ]
+
+
+def _allowing_empty(source: Source) -> Source:
+    rules = {field.name: getattr(source, field.name) for field in attrs.fields(Source) if field.name != "paths"}
+    return Source(*source.paths, **{**rules, "allow_empty": True})
 
 
 def _source_name(source: object) -> str:

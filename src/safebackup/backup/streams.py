@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import attrs
 
-from safebackup.commands import checked_commands
+from safebackup.commands import Ended, checked_commands
+from safebackup.errors import Code
+from safebackup.findings import Finding, Severity, printable
 from safebackup.streaming import Readable
+
+_LINES_TOLD = 3
+_TOLD_MAX = 500
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,3 +51,19 @@ def commands_of(given: Sequence[object]) -> tuple[tuple[str, ...], ...]:
     if isinstance(first, list | tuple) and first and all(isinstance(one, list | tuple) for one in first):
         given = first
     return tuple(checked_commands(given))
+
+
+def said_by(ended: Sequence[Ended], file: str) -> Iterator[Finding]:
+    """The last lines of what each program that made `file`, and succeeded, wrote to its standard error."""
+    for one in ended:
+        if one.stderr:
+            # The program alone: arguments may hold a password.
+            program = printable(os.fsencode(one.argv[0]))
+            said = " / ".join(one.stderr.splitlines()[-_LINES_TOLD:])[-_TOLD_MAX:]
+            yield Finding(
+                code=Code.COMMAND_SAID,
+                severity=Severity.WARNING,
+                what=f"{program} ended with status 0, and said: {said}",
+                action="Look whether it left something out. If it always says this, tell it to be quiet.",
+                subject=file,
+            )

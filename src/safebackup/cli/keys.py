@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safebackup.cli.looking import time_text
-from safebackup.cli.opening import ask_passphrase, can_ask, open_with_key
+from safebackup.cli.opening import ask_passphrase, can_ask, made_key, open_with_key
 from safebackup.cli.options import Where, command
 from safebackup.cli.output import Result, one_line, table
 from safebackup.cli.running import Screen
-from safebackup.errors import Code, ConfigurationError, IntegrityError, SafeBackupError, StorageError
+from safebackup.errors import AccessError, Code, ConfigurationError, IntegrityError, SafeBackupError, StorageError
 
 if TYPE_CHECKING:
     from safebackup.repository import KeyFile, Passphrase, Repository
@@ -108,7 +109,7 @@ def _new_key(made: str | None, key_file: str | None, passphrase_file: str | None
     if key_file is not None:
         return KeyFile(key_file)
     if passphrase_file is not None:
-        return Passphrase.from_file(passphrase_file)
+        return made_key(Passphrase.from_file, passphrase_file, "--add-passphrase-file")
     return ask_passphrase("The new passphrase: ", twice=True)
 
 
@@ -140,16 +141,33 @@ def rotate(
     ] = None,
 ) -> Result:
     """Seal what is written from now on with new secrets, which only the key given and those kept open."""
-    from safebackup.repository import KeyFile, Passphrase
     from safebackup.repository.key_slots import rotate_keys
 
     repository, key = open_with_key(where)
     if key is None:
         raise _no_keys(repository)
-    keep: list[Passphrase | KeyFile] = [KeyFile(file) for file in keep_key_file or ()]
-    keep += [Passphrase.from_file(file) for file in keep_passphrase_file or ()]
+    keep = list(_kept(repository, keep_key_file or (), keep_passphrase_file or ()))
     left = rotate_keys(repository, key=key, keep=keep)
     return _changed("rotated", left, f"rotated; {_keys_left(left)}")
+
+
+def _kept(
+    repository: Repository, key_files: Sequence[str], passphrase_files: Sequence[str]
+) -> Iterator[Passphrase | KeyFile]:
+    """The keys that go on; each is tried first, so that one that opens nothing is named."""
+    from safebackup.repository import KeyFile, Passphrase
+    from safebackup.repository.key_slots import list_keys
+
+    named = [("--keep-key-file", file, made_key(KeyFile, file, "--keep-key-file")) for file in key_files]
+    option = "--keep-passphrase-file"
+    named += [(option, file, made_key(Passphrase.from_file, file, option)) for file in passphrase_files]
+    for option, file, key in named:
+        try:
+            list_keys(repository, key=key)
+        except AccessError as error:
+            error.message = f"{option} {file}: {error.message}"
+            raise
+        yield key
 
 
 def _no_keys(repository: Repository) -> ConfigurationError:

@@ -33,11 +33,16 @@ _KEY_CHOICES = (
     "--passphrase-file FILE takes a passphrase; --no-key encrypts nothing."
 )
 # A repository is refused with these before anybody has heard of ours, or once all have agreed on another one.
-_NOTHING_SEALED = (Code.REPOSITORY_EXISTS, Code.TARGET_NOT_EMPTY, Code.BAD_URL)
+_NOTHING_SEALED = (Code.REPOSITORY_EXISTS, Code.TARGET_NOT_EMPTY, Code.TARGET_IN_REPOSITORY, Code.BAD_URL)
 _NOTHING_CAME = (
     "Did the program fail that should have written it? Behind a pipe nobody asks for its status; "
     "safebackup backup --command NAME -- PROGRAM does. If nothing is what you mean: --allow-empty"
 )
+_NOTHING_PRINTED = (
+    "The program ended with status 0. Does it write to a file, and not to standard output? "
+    "If nothing is what you mean: --allow-empty"
+)
+_TO_END_A_PROGRAM = 10  # seconds beyond its deadline, in which it is ended, and can be told with what it said
 
 
 @attrs.frozen
@@ -90,8 +95,8 @@ class Stream:
         str | None,
         typer.Option("--stdin", metavar="NAME", help="Store standard input as the file NAME.", show_default=False),
     ] = None
-    program: Annotated[
-        str | None,
+    programs: Annotated[
+        list[str] | None,
         typer.Option(
             "--command",
             metavar="NAME",
@@ -232,10 +237,15 @@ def backup(
 ) -> Result:
     """Make a snapshot of folders and files, of a URL, of standard input, or of what a program prints."""
     from safebackup import back_up
+    from safebackup.backup.streams import CommandSource
 
     source = _source(list(paths or ()), what, stream, behind_dashes=context.obj)
     seconds = parse_duration("--deadline", how.deadline) if how.deadline is not None else 0
     repository = open_repository(where, pace, reads_input=stream.stdin is not None)
+    if seconds and isinstance(source, CommandSource):
+        # It has the deadline itself, as its error names the program and what that said; the alarm is for the rest.
+        source = attrs.evolve(source, deadline=seconds)
+        seconds += _TO_END_A_PROGRAM
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with watching(screen, "backup") as progress:
@@ -248,8 +258,8 @@ def backup(
                 observer=progress.observe,
             )
     except SafeBackupError as error:
-        if error.code is Code.EMPTY_SOURCE and (stream.stdin or stream.program):
-            error.hint = _NOTHING_CAME
+        if error.code is Code.EMPTY_SOURCE and (stream.stdin or stream.programs):
+            error.hint = _NOTHING_CAME if stream.stdin else _NOTHING_PRINTED
         raise
     signal.setitimer(signal.ITIMER_REAL, 0)
     return _backup_result(report)
@@ -283,7 +293,7 @@ def _source(paths: list[str], what: What, stream: Stream, *, behind_dashes: list
     from safebackup.backup import Source
     from safebackup.backup.source import is_url
 
-    if stream.program is not None:
+    if stream.programs:
         return _program_source(paths, what, stream, behind_dashes)
     if stream.stdin is not None:
         _refuse_rules(what, "--stdin")
@@ -360,7 +370,13 @@ def _larger_than(what: What) -> int | None:
 def _program_source(paths: list[str], what: What, stream: Stream, behind_dashes: list[str] | None) -> CommandSource:
     from safebackup.backup import Source
 
-    name = _file_name("--command", stream.program or "")
+    names = stream.programs or []
+    if len(names) > 1:
+        raise ConfigurationError(
+            f"--command is given more than once: {' and '.join(map(repr, names))}",
+            hint="Make a backup for each program.",
+        )
+    name = _file_name("--command", names[0])
     _refuse_rules(what, "--command")
     if stream.stdin is not None:
         raise ConfigurationError("--stdin and --command exclude each other", hint="Leave one out.")

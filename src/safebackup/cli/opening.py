@@ -67,16 +67,19 @@ def given_key(where: Where) -> Passphrase | KeyFile | None:
             raise ConfigurationError(
                 f"{name} is empty text: was a variable not set?", code=Code.KEY_FILE_BAD, hint="Name the file."
             )
-        return _made(makers[name], value, name)
+        return made_key(makers[name], value, name)
     return None
 
 
-def _made(make: Callable[[str], Passphrase | KeyFile], value: str, name: str) -> Passphrase | KeyFile:
+def made_key(make: Callable[[str], Passphrase | KeyFile], value: str, name: str) -> Passphrase | KeyFile:
+    """The key that `make` makes of what `name`, an option or a variable, was given."""
     try:
         return make(value)
-    except ConfigurationError as error:
+    except SafeBackupError as error:
         if error.code is Code.BAD_ARGUMENT:  # an empty one
             error.hint = f"Write it into the first line of the file that {name} names."
+        elif error.code is Code.KEY_FILE_MISSING:  # a passphrase file: key files are not read yet
+            error.hint = "Check the path, and whether its disk is mounted. Its first line is the passphrase."
         raise
 
 

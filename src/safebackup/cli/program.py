@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -76,12 +76,31 @@ def split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str] | None]:
     return list(words[:place]), list(words[place + 1 :])
 
 
+def _hint_on_place(error: typer.TyperException) -> str:
+    """What to type instead of an option that stands before its command; nothing if no command there has it."""
+    context: Any = getattr(error, "ctx", None)
+    name = getattr(error, "option_name", "")
+    for option in _options_below(context.command) if context is not None else ():
+        if name in option.opts:
+            value = "" if option.is_flag else " …"
+            return f"Options come after the command: {context.command_path} COMMAND {name}{value}"
+    return ""
+
+
+def _options_below(group: Any) -> Iterator[Any]:
+    for command in getattr(group, "commands", {}).values():
+        yield from command.params
+        yield from _options_below(command)
+
+
 def _refuse_usage(error: typer.TyperException, options: Sequence[str], behind_dashes: object) -> int:
     context = getattr(error, "ctx", None)
     verb = context.command_path.removeprefix(PROGRAM).strip() if context is not None else ""
-    hint = f"See: {PROGRAM} {verb} --help".replace("  ", " ")
+    message, hint = error.format_message(), f"See: {PROGRAM} {verb} --help".replace("  ", " ")
+    if misplaced := _hint_on_place(error):
+        message, hint = error.message, misplaced  # without the options of other names that stand there
     if behind_dashes is None and any(word.partition("=")[0] == "--command" for word in options):
         hint = f"Write -- before the program and its options: {PROGRAM} backup --command NAME -- pg_dump orders"
-    message = error.format_message().removesuffix(".")
-    failure = Failure(ExitStatus.USAGE, Code.BAD_ARGUMENT, message[:1].lower() + message[1:], hint)
+    message = message[:1].lower() + message[1:].removesuffix(".")
+    failure = Failure(ExitStatus.USAGE, Code.BAD_ARGUMENT, message, hint)
     return int(tell(Typed(verb=verb), Screen(as_json="--json" in options), failure, ()))

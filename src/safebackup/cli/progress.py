@@ -95,14 +95,24 @@ class _Bar(Counter):
     def __init__(self, bars: Bars, label: str) -> None:
         super().__init__()
         self._bars = bars
-        self._task: TaskID = bars.add_task(label, total=None, files="")
+        self._task: TaskID = bars.add_task(label, total=None, amount="", files="", rate="")
+
+    def set_size(self, size: int) -> None:
+        """So many bytes are to be expected; that is shown before the first of them."""
+        super().set_size(size)
+        self.show(0)
 
     def show(self, seconds: float) -> None:
         """Move the bar."""
         # More than was expected may come: the source has grown since the last backup.
         total = max(self.expected, self.done) if self.expected else None
         self._bars.update(
-            self._task, completed=self.done, total=total, files=f"{self.files:,} files" if self.files else ""
+            self._task,
+            completed=self.done,
+            total=total,
+            amount=size_text(self.done) + (f" of {size_text(total)}" if total else ""),
+            files=f"{self.files:,} files" if self.files else "",
+            rate=f"{size_text(speed)}/s" if (speed := self._bars.tasks[0].speed) else "",
         )
 
 
@@ -123,15 +133,16 @@ def _shown_after_a_while(bars: Bars) -> Iterator[Bars]:
 
 def _bars() -> Bars:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(binary_units=True),
+        # Sizes and rates are ours, not rich's: both in units of 1024, and no "?" for what nobody knows yet.
+        TextColumn("{task.fields[amount]}", markup=False),
         TextColumn("{task.fields[files]}", markup=False),
-        TransferSpeedColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -6,21 +6,23 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import attrs
 import typer
 
+from safebackup.cli.looking import time_text
 from safebackup.cli.opening import open_repository
 from safebackup.cli.options import OfSource, Pace, Where, command
 from safebackup.cli.output import Result, fields_of, one_line
 from safebackup.cli.progress import watching
 from safebackup.cli.running import Screen
-from safebackup.cli.sizes import count_text, duration_text, size_text
+from safebackup.cli.sizes import count_text, duration_text, parse_duration, size_text
 from safebackup.cli.storage_options import storage_options_of
 from safebackup.errors import ConfigurationError
 from safebackup.statuses import ExitStatus
 
 if TYPE_CHECKING:
     from safebackup.recovery import DrillReport
-    from safebackup.recovery.checks import Outcome
+    from safebackup.recovery.checks import Check, Outcome
 
 _DRILL_STATUSES = {
     "proved": ExitStatus.OK,
@@ -76,7 +78,8 @@ def restore(
     """Restore a snapshot, or parts of it, into a folder, or below a URL."""
     from safebackup.recovery import restore as restore_snapshot
 
-    chosen = open_repository(where, pace).snapshot(snapshot, source=source)
+    repository = open_repository(where, pace)
+    chosen = repository.snapshot(snapshot, source=source)
     with watching(screen, "restore") as progress:
         report = restore_snapshot(
             chosen,
@@ -88,15 +91,20 @@ def restore(
             callback=progress,
             observer=progress.observe,
         )
+    whole = report.complete and chosen.complete  # what was never in it is missing, too
     done = "would be restored" if dry_run else "restored"
     summary = (
-        f"{'complete' if report.complete else 'INCOMPLETE'}: {count_text(report.files, 'file')}, "
+        f"{'complete' if whole else 'INCOMPLETE'}: {count_text(report.files, 'file')}, "
         f"{size_text(report.content_bytes)} of snapshot {chosen.id[:12]} {done} to {one_line(report.target)} "
-        f"in {duration_text(report.seconds)}"
+        f"in {duration_text(report.seconds)}\n"
+        f"  it is of {one_line(chosen.source)}, made {time_text(chosen.finished)}"
     )
+    if snapshot == "latest" and source is None:
+        others = sorted({one_line(one.source) for one in repository.snapshots()} - {one_line(chosen.source)})
+        summary += f"; there are other sources, too: {', '.join(others)}; choose by --source" if others else ""
     return Result(
-        outcome="complete" if report.complete else "incomplete",
-        status=ExitStatus.OK if report.complete else ExitStatus.INCOMPLETE,
+        outcome="complete" if whole else "incomplete",
+        status=ExitStatus.OK if whole else ExitStatus.INCOMPLETE,
         report=fields_of(report),
         findings=report.findings,
         findings_total=report.findings_total,
@@ -156,6 +164,15 @@ def drill(
             help="Run this in the restored folder, without a shell; status 0 means yes. Repeatable.",
         ),
     ] = None,
+    check_deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--check-deadline",
+            metavar="TIME",
+            help="End each check that takes longer, such as 10m; without it a drill waits for as long as it takes.",
+            show_default=False,
+        ),
+    ] = None,
     scratch: Annotated[
         str | None,
         typer.Option(
@@ -171,7 +188,7 @@ def drill(
     """Rehearse a restore: restore to a safe place, compare everything, run checks, and keep the evidence."""
     from safebackup.recovery.drilling import drill as rehearse
 
-    checks = _checks(check or ())
+    checks = _checks(check or (), check_deadline)
     chosen = open_repository(where, pace).snapshot(snapshot, source=source)
     with watching(screen, "drill") as progress:
         report = rehearse(
@@ -183,7 +200,7 @@ def drill(
         status = ExitStatus.NOT_VERIFIED  # the snapshot does not stand as proven, and nobody would hear of it
     lines = [_drill_summary(report)]
     lines += [f"  {one.name}: {_in_words(one.outcome)}" for one in report.checks]
-    lines.append(f"  the data were back after {duration_text(report.recovery_seconds)}")
+    lines.append(f"  {_recovery(report)}")
     if report.scratch:
         lines.append(f"  what was restored is left in {report.scratch}")
     return Result(
@@ -205,12 +222,21 @@ def _drill_summary(report: DrillReport) -> str:
     return f"{_in_words(report.outcome)}: snapshot {report.snapshot.id[:12]} of {report.snapshot.source}{checks}"
 
 
+def _recovery(report: DrillReport) -> str:
+    """How long it took until the data were back, if they came back."""
+    if report.recovery_seconds is not None:
+        return f"the data were back after {duration_text(report.recovery_seconds)}"
+    return "not all was restored" if report.phases else "nothing was restored"
+
+
 def _in_words(outcome: Outcome) -> str:
     return str(outcome).replace("_", " ")
 
 
-def _checks(texts: Sequence[str]) -> list[list[str]]:
-    """Commands as a shell would split them, though none runs them."""
+def _checks(texts: Sequence[str], deadline: str | None) -> Sequence[Check]:
+    """Commands as a shell would split them, though none runs them; each has the deadline."""
+    from safebackup.recovery.checks import checks_of
+
     checks = []
     for text in texts:
         try:
@@ -222,4 +248,9 @@ def _checks(texts: Sequence[str]) -> list[list[str]]:
         if not words:
             raise ConfigurationError("--check is empty", hint="Name a program: --check 'test -s orders.sql'")
         checks.append(words)
-    return checks
+    if deadline is None:
+        return checks_of(checks)
+    if not checks:
+        raise ConfigurationError("--check-deadline is given, and no --check", hint="Leave it out, or name a check.")
+    seconds = parse_duration("--check-deadline", deadline)
+    return [attrs.evolve(one, deadline=seconds) for one in checks_of(checks)]

@@ -195,7 +195,7 @@ class Tally:
         yield from _counted(Code.PATH_MISSING, counts[Outcome.MISSING], "missing on the restored side")
         yield from _counted(Code.PATH_EXTRA, counts[Outcome.EXTRA], "on the restored side only")
         for aspect, count in self._differing.items():
-            yield from _counted(Code.PATH_DIFFERS, count, f"different in {aspect}", _ACTIONS.get(aspect, ""))
+            yield from _counted(Code.PATH_DIFFERS, count, f"different in {aspect}", _ACTIONS[aspect])
         yield from _counted(Code.NOT_COMPARED, counts[Outcome.UNREADABLE], "not compared")
         yield from _counted(Code.ONE_AND_THE_SAME, self.shared, "one and the same file on both sides")
         yield from _counted(Code.PATH_DRIFTED, counts[Outcome.DRIFTED], "changed on the expected side since")
@@ -214,8 +214,14 @@ _ACTIONS: dict[Code | Aspect, str] = {
     Code.PATH_EXTRA: "Look whether they were in the target before the restore, or are gone from the source.",
     Code.NOT_COMPARED: "Compare again as a user who may read both sides, while nothing writes to them.",
     Code.ONE_AND_THE_SAME: "Restore copies of the files, not hard links to them.",
+    Aspect.KIND: "Do not trust this backup before you know why.",
     Aspect.CONTENT: "Do not trust this backup before you know why.",
     Aspect.SIZE: "Do not trust this backup before you know why.",
+    Aspect.TARGET: "Look whether the tool rewrites links, and whether they still lead to what was meant.",
+    Aspect.DEVICE: "Restore as root, with a tool that keeps device numbers.",
+    Aspect.HARD_LINKS: "Look whether the tool was told to keep hard links, as rsync is with --hard-links.",
+    Aspect.MODE: "Restore as root and without a umask: tar with -p, rsync with --perms.",
+    Aspect.XATTRS: "Restore as root; tell the tool to keep them, both ways: tar --xattrs --acls, rsync -XA.",
     Aspect.OWNER: "Restore as root; where owners do not matter, say owners=False.",
     Aspect.MTIME: "Look whether the tool keeps whole seconds only, as tar without --format=pax does.",
 }

@@ -757,7 +757,9 @@ class Repository:
 
     def _read_snapshots(self) -> list[Snapshot]:
         """Published snapshots, oldest first; those of dead runs never were."""
+        dead = {body.get("run") for body in self.records("deaths").values() if body.get("final") is True}
         names = set(self.folder.names("snapshots"))
+        gone = self._published(dead) - names
         bodies = self.records("snapshots")
         lost = names - bodies.keys()
         if lost:  # A catalogue may hold a copy of what the object itself does not tell any more.
@@ -770,9 +772,25 @@ class Repository:
                 found.append(parse_snapshot(name, body))
             except Damage as problem:
                 self.screen.damage(name, problem)
-        self.unread_snapshots = names - {f"snapshots/{one.id}" for one in found}
-        dead = {body.get("run") for body in self.records("deaths").values() if body.get("final") is True}
+        for name in sorted(gone):
+            self.screen.damage(name, Damage("it was published and is not there: bring it back from another copy"))
+        self.unread_snapshots = gone | names - {f"snapshots/{one.id}" for one in found}
         return sorted((one for one in found if one.run not in dead), key=lambda one: (one.sequence, one.id))
+
+    def _published(self, dead: set[Any]) -> set[str]:
+        """Snapshots that the journal says were made, and not that they were removed."""
+        made: set[str] = set()
+        removed: set[str] = set()
+        for name in self.folder.names("journal"):
+            try:
+                body = take(self.record(name), dict, "its body")
+            except Damage:
+                continue  # nothing is restored from it
+            if body.get("kind") == "removal":
+                removed |= texts(body.get("snapshots"))
+            elif body.get("kind") == "backup" and body.get("run") not in dead:
+                made |= texts(body.get("snapshots"))
+        return {name for name in made - removed if re.fullmatch("snapshots/[0-9a-f]{64}", name)}
 
     def _read_dooms(self) -> frozenset[str]:
         """R7: packs to look into last; a doom that cannot be read stops nobody."""
@@ -1699,7 +1717,6 @@ def restore_paths(repository: Repository, arguments: argparse.Namespace) -> int:
         screen.say(f"NOTE: could not be set on {count:,} paths: {aspect}; the first is {first}")
     if restoring.torn:
         screen.say(f"NOTE: {restoring.torn:,} files were changing while they were backed up, and may be inconsistent.")
-    _tell_unchecked(chunks, screen)
     print(
         f"restored {restoring.paths:,} paths, among them {restoring.files:,} files of {restoring.content_bytes:,} "
         f"bytes, from snapshot {snapshot.id[:12]} to {arguments.target}"
@@ -1787,7 +1804,6 @@ def verify(repository: Repository, arguments: argparse.Namespace) -> int:
         state = "whole" if screen.lost == before else f"DAMAGED: {screen.lost - before:,} paths are lost"
         screen.clear()
         print(f"snapshot {snapshot.id[:12]} of {printable(snapshot.source)}: {state}")
-    _tell_unchecked(chunks, screen)
     found = f"{len(screen.damaged):,} damaged objects, {screen.lost:,} lost paths"
     print(f"verified {len(chosen):,} snapshots and {objects:,} objects: {found}")
     return DAMAGED if screen.damaged or screen.lost else OK

@@ -157,7 +157,7 @@ def _call(function: Callable[[Path], object], folder: Path) -> tuple[Outcome, st
             answer = function(folder)
     except (AssertionError, SafeBackupError) as error:
         return Outcome.FAILED, _told(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit(0) in a check must not end the drill, and as a success
         logger.debug("a check broke", exc_info=True)
         return Outcome.COULD_NOT_CHECK, f"{type(error).__name__}: {_told(error)}"
     if answer is None or answer is True:

@@ -40,7 +40,8 @@ class Phase:
 class DrillReport:
     """What a drill did and learned; only the outcome `proved` is a success.
 
-    `statement` says in a few sentences what that proves. `files` and `content_bytes` are what was compared. `scratch`
+    `statement` says in a few sentences what that proves. `restored` tells whether everything came back, whatever the
+    checks said of it. `files` and `content_bytes` are what was compared. `scratch`
     is the folder that was kept or could not be removed, with the data in `restored` in it; "" if nothing is left.
     `recorded` tells whether the journal has it: without that the snapshot does not stand as proven.
     """
@@ -52,6 +53,7 @@ class DrillReport:
     checks: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
     findings_total: int
+    restored: bool
     files: int
     content_bytes: int
     scratch: str
@@ -59,8 +61,13 @@ class DrillReport:
     seconds: float
 
     @property
-    def recovery_seconds(self) -> float:
-        """How long it took until the data were back and had answered the checks: restore and checks together."""
+    def recovery_seconds(self) -> float | None:
+        """How long it took until the data were back and had answered the checks: restore and checks together.
+
+        None where nothing or not all came back: such a time would be that of no recovery.
+        """
+        if not self.restored:
+            return None
         return sum(phase.seconds for phase in self.phases if phase.name in (RESTORE, CHECKS))
 
 
@@ -83,9 +90,10 @@ def _facts(report: DrillReport) -> dict[str, str | int | bool]:
         "files": report.files,
         "content_bytes": report.content_bytes,
         "findings": report.findings_total,
-        "recovery_ms": round(report.recovery_seconds * 1000),
         "checks": len(report.checks),
     }
+    if report.recovery_seconds is not None:
+        facts["recovery_ms"] = round(report.recovery_seconds * 1000)
     for phase in report.phases:
         facts[f"{phase.name}_ms"] = round(phase.seconds * 1000)
     for number, result in enumerate(report.checks[:_CHECKS_RECORDED], start=1):

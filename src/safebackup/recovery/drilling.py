@@ -36,6 +36,7 @@ from safebackup.repository import Repository, Snapshot
 from safebackup.repository.committing import journal_body, write_journal
 from safebackup.repository.history import DRILL, History
 from safebackup.repository.manifests import Manifests
+from safebackup.repository.repository import bind
 from safebackup.repository.writing import worker_count
 
 
@@ -106,8 +107,9 @@ class _Drill:
     lessons: Lessons
     phases: list[Phase] = attrs.field(factory=list)
     results: list[CheckResult] = attrs.field(factory=list)
-    heads: tuple[str, ...] | None = None
+    history: History | None = None
     matched: Matched | None = None
+    is_restored: bool = False
     left: str = ""
 
     def perform(self, *, record: bool) -> DrillReport:
@@ -128,6 +130,7 @@ class _Drill:
             checks=tuple(self.results),
             findings=tuple(lessons.findings),
             findings_total=lessons.findings_total,
+            restored=self.is_restored,
             files=matched.files,
             content_bytes=matched.content_bytes,
             scratch=self.left,
@@ -166,7 +169,7 @@ class _Drill:
 
     def _find(self, history: History) -> None:
         """Make sure that the snapshot is still there, and remember what the journal said when the drill began."""
-        self.heads = history.heads
+        self.history = history
         if (problem := history.problems.get(self.snapshot.name)) is not None:
             self.lessons.learn(problem)
         elif self.snapshot.name not in history.snapshots:
@@ -205,6 +208,7 @@ class _Drill:
             report = self._restored(scratch)
             if report is not None:
                 self._compare(scratch, report)
+                self.is_restored = self.lessons.outcome is not Outcome.FAILED
                 self._ask(scratch)
             else:
                 self._ask_nothing()
@@ -377,11 +381,13 @@ class _Drill:
 
     def _recorded(self, report: DrillReport, started: int) -> DrillReport:
         try:
-            heads = self.repository.history().heads if self.heads is None else self.heads
-            body = journal_body(
-                self.repository, run=self.run, kind=DRILL, outcome=str(report.outcome), started=started, heads=heads
+            history = self.history or self.repository.history()
+            outcome, heads = str(report.outcome), history.heads
+            body = with_report(
+                journal_body(self.repository, run=self.run, kind=DRILL, outcome=outcome, started=started, heads=heads),
+                report,
             )
-            write_journal(self.repository, with_report(body, report))
+            name = write_journal(self.repository, body)
         except SafeBackupError as problem:
             self.lessons.note(
                 problem.code,
@@ -394,7 +400,9 @@ class _Drill:
                 findings_total=self.lessons.findings_total,
                 statement=f"{report.statement} The journal does not know of it.",
             )
-        return attrs.evolve(report, recorded=True)
+        after = attrs.evolve(history, journal={**history.journal, name: body})
+        snapshot = bind(self.repository, self.snapshot.name, self.snapshot.body, after)
+        return attrs.evolve(report, recorded=True, snapshot=snapshot)
 
 
 class _Onward:

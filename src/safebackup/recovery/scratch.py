@@ -115,7 +115,7 @@ def _require_empty(path: bytes) -> None:
     except NotADirectoryError:
         found = {os.path.basename(path)}
     except OSError as error:
-        raise StorageError.from_os(f"the scratch folder {printable(path)}", error) from error
+        raise _failed(f"the scratch folder {printable(path)}", error) from error
     for name in sorted(found):
         if name.startswith(PREFIX):
             raise _drilled_in(os.path.join(path, name))
@@ -264,7 +264,7 @@ def make_scratch(place: Place) -> Scratch:
     """Make a folder that nobody else can enter.
 
     Raises:
-        StorageError: it cannot be made there.
+        StorageError: it cannot be made there, or the folder above it is missing (`Code.STORE_MISSING`).
     """
     made_above = False
     try:
@@ -282,7 +282,23 @@ def make_scratch(place: Place) -> Scratch:
         hold(fd)
         return Scratch(Held(path, fd, above_fd), place.above, made_above)
     except OSError as error:
-        raise StorageError.from_os(f"making a scratch folder in {printable(place.above)}", error) from error
+        raise _not_made(place, error) from error
+
+
+def _not_made(place: Place, error: OSError) -> StorageError:
+    needed = os.path.dirname(place.above) if place.named else place.above
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(needed):
+        return StorageError(
+            f"no scratch folder can be made in {printable(place.above)}: {printable(needed)} is not there",
+            code=Code.STORE_MISSING,
+            hint="Make that folder, or mount its disk.",
+        )
+    return _failed(f"making a scratch folder in {printable(place.above)}", error)
+
+
+def _failed(what: str, error: OSError) -> StorageError:
+    """As `StorageError.from_os`, without the path that the system adds in bytes: `what` names it."""
+    return StorageError.from_os(what, OSError(error.errno, error.strerror))
 
 
 @attrs.define
