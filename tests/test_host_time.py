@@ -25,6 +25,7 @@ from safebackup.host_time import (
     first_parting,
     read_host_time,
 )
+from safebackup.schedule import zone
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 FOLDER = Path("usr/share/zoneinfo")
@@ -268,3 +269,18 @@ def test_the_first_parting_is_the_first_day() -> None:
 
     assert first_parting(berlin, lagos, turn - timedelta(days=30), 1) == "2027-03-28 (+02:00 against +01:00)"
     assert first_parting(berlin, berlin, turn, 1) is None
+
+
+@pytest.mark.parametrize("field", ["tz", "localtime", "timezone"])
+def test_a_zone_that_is_given_by_name_alone_has_this_machines_file(field: str) -> None:
+    host = HostTime(**{field: "America/Los_Angeles"})  # type: ignore[arg-type]
+
+    assert getattr(host, f"{field}_file") == zone("America/Los_Angeles").data
+    assert not host.is_fake
+    assert host.zone_name == ("UTC" if field == "timezone" else "America/Los_Angeles")
+
+
+def test_a_file_that_is_said_to_be_missing_is_missing() -> None:
+    assert HostTime(tz="America/Los_Angeles", tz_file=b"").is_fake
+    assert HostTime(tz="WAT").is_fake
+    assert HostTime(localtime="America/Los_Angeles", localtime_file=b"").zone_name == "UTC"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safebackup import KeyFile, Repository, SafeBackupError, Source, back_up, restore
+from safebackup import KeyFile, Repository, SafeBackupError, Source, back_up, restore, verify
 from safebackup.errors import Code
 
 
@@ -52,6 +52,29 @@ def test_a_folder_that_holds_other_things_is_no_place_for_a_repository(data: Pat
     assert [path.name for path in data.iterdir()] == ["ledger.csv"]
 
 
+@pytest.mark.parametrize("inside", ["inner", "deep/down /inner", "data", "../link/inner"])
+def test_no_repository_is_made_in_another_one(inside: str, tmp_path: Path, data: Path) -> None:
+    outer = Repository.create(tmp_path / "outer", key=None)
+    back_up(data, into=outer)
+    (tmp_path / "link").symlink_to(tmp_path / "outer")
+
+    with pytest.raises(SafeBackupError, match="outer") as caught:
+        Repository.create(tmp_path / "outer" / "inner" / ".." / inside, key=None)
+
+    assert caught.value.code is Code.TARGET_IN_REPOSITORY
+    assert verify(outer).findings == ()
+
+
+def test_repositories_lie_beside_each_other(tmp_path: Path) -> None:
+    Repository.create(tmp_path / "all" / "first", key=None)
+    (tmp_path / "all" / "founding").mkdir()
+    (tmp_path / "all" / "founding" / "minutes.txt").write_text("of the club")
+
+    second = Repository.create(tmp_path / "all" / "second", key=None)
+
+    assert second.snapshots() == []
+
+
 @pytest.mark.parametrize("rules", [{"include": ["*.cvs"]}, {"exclude": ["*"]}])
 def test_rules_that_leave_nothing_over_are_refused(rules: dict[str, list[str]], data: Path, tmp_path: Path) -> None:
     repository = Repository.create(tmp_path / "repository", key=None)
@@ -62,6 +85,26 @@ def test_rules_that_leave_nothing_over_are_refused(rules: dict[str, list[str]], 
     assert caught.value.code is Code.EMPTY_SOURCE
     assert repository.snapshots() == []
     assert back_up(Source(data, allow_empty=True, **rules), into=repository).complete  # type: ignore[arg-type]
+
+
+def test_what_left_nothing_over_is_said_in_words(data: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        (data / f"{number}.tmp").touch()
+    repository = Repository.create(tmp_path / "repository", key=None)
+    rules = [f"{number}.tmp" for number in range(4)]
+
+    with pytest.raises(SafeBackupError) as one:
+        back_up(Source(data, name="data", include=["*.nope"]), into=repository)
+    with pytest.raises(SafeBackupError) as many:
+        back_up(Source(data, name="data", exclude=rules, include=["*.nope"]), into=repository)
+
+    assert one.value.message == (
+        "the rules leave no file of data, as they left out 6 paths (not included); nothing was published"
+    )
+    assert many.value.message == (
+        "the rules leave no file of data, as they left out 2 paths (not included), 1 path (exclude: 0.tmp), "
+        "1 path (exclude: 1.tmp), and more by 2 other rules; nothing was published"
+    )
 
 
 def test_a_misspelled_source_does_not_look_like_an_empty_repository(data: Path, tmp_path: Path) -> None:
@@ -82,8 +125,6 @@ def test_the_full_path_of_a_file_is_answered_with_the_one_that_is_meant(data: Pa
 
 
 def test_a_failed_verification_does_not_say_that_all_is_well(data: Path, tmp_path: Path) -> None:
-    from safebackup import verify
-
     repository = Repository.create(tmp_path / "repository", key=None)
     assert verify(repository).statement.startswith("There is no snapshot")
     back_up(data, into=repository)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from safebackup.errors import Code, ConfigurationError, NotFoundError, SafeBackupError, StorageError
@@ -84,6 +87,41 @@ def test_a_scheme_that_is_not_there_says_what_to_do(url: str, says: str) -> None
         Remote.reach(url, None)
 
     assert caught.value.hint
+
+
+WITHOUT_PACKAGES = """
+import sys
+for package in ("s3fs", "aiohttp", "libarchive", "webdav4", "requests", "pygit2", "dask"):
+    sys.modules[package] = None
+
+from safebackup.errors import ConfigurationError
+from safebackup.storage.places import open_place
+
+for url in sys.argv[1:]:
+    try:
+        open_place(url)
+    except ConfigurationError as error:
+        print(error.hint)
+"""
+
+
+def test_a_missing_package_is_named_also_where_urls_are_chained_or_only_read() -> None:
+    needs = {
+        "simplecache::s3://bucket/x": "'safebackup[s3]'",
+        "zip://a.txt::simplecache::s3://bucket/a.zip": "'safebackup[s3]'",
+        "https://host/x": "aiohttp",
+        "simplecache::https://host/x": "aiohttp",
+        "libarchive://a.txt::s3://bucket/a.7z": "libarchive-c",
+        "github://someone:something@main/x": "requests",
+        "git:///tmp": "pygit2",
+        "dask://host/x": "dask",
+        "webdavs://host/x": "'safebackup[webdav]'",
+    }
+
+    told = subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES, *needs], capture_output=True, text=True, check=True)
+
+    expected = [f"pip install {package}, into the environment that runs this." for package in needs.values()]
+    assert told.stdout.splitlines() == expected
 
 
 def test_nothing_is_remembered_between_two_connections() -> None:

@@ -1,6 +1,7 @@
 """Host time: which zone the clocks of a host show, and which zone data it has.
 
-Facts are values, judged by the functions that begin with `check_`; `read_host_time` alone looks at the machine.
+Facts are values, judged by the functions that begin with `check_`; `read_host_time` looks at the machine, and so does
+a `HostTime` that is given a zone by its name alone.
 """
 
 from __future__ import annotations
@@ -47,16 +48,29 @@ class HostTime:
 
     `tz` is the variable TZ, None where it is not set; `localtime` the zone that /etc/localtime is a link to, empty if
     it is none; `timezone` what /etc/timezone says. The bytes of the zone file behind each are beside it, empty where
-    there is none. `copies` are zone files in the order in which Python looks for them.
+    there is none; where they are not given, those of this machine for that name. `copies` are zone files in the order
+    in which Python looks for them.
     """
 
     tz: str | None = None
-    tz_file: bytes = attrs.field(default=b"", repr=False)
+    tz_file: bytes = attrs.field(repr=False)
     localtime: str = ""
-    localtime_file: bytes = attrs.field(default=b"", repr=False)
+    localtime_file: bytes = attrs.field(repr=False)
     timezone: str = ""
-    timezone_file: bytes = attrs.field(default=b"", repr=False)
+    timezone_file: bytes = attrs.field(repr=False)
     copies: tuple[ZoneCopy, ...] = ()
+
+    @tz_file.default
+    def _find_tz_file(self) -> bytes:
+        return _own_file((self.tz or "").removeprefix(":"))
+
+    @localtime_file.default
+    def _find_localtime_file(self) -> bytes:
+        return _own_file(self.localtime)
+
+    @timezone_file.default
+    def _find_timezone_file(self) -> bytes:
+        return _own_file(self.timezone)
 
     @property
     def is_fake(self) -> bool:
@@ -277,6 +291,12 @@ def _first_line(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
     except OSError:
         return ""
+
+
+def _own_file(name: str) -> bytes:
+    """The file of a zone that is used on this machine, empty where there is none."""
+    found = _copies(name, Path("/")) if name else iter(())
+    return next((copy.data for copy in found), b"")
 
 
 def _copies(name: str, top: Path) -> Iterator[ZoneCopy]:

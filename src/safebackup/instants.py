@@ -8,9 +8,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-import pendulum
-
 from safebackup.errors import Code, ConfigurationError
+
+try:
+    import pendulum
+except ValueError as error:  # of pendulum's own, whose UTC is among the zones
+    raise ConfigurationError(
+        "this machine has no time zone data",
+        code=Code.ZONE_DATA_MISSING,
+        hint="Install the package tzdata: apt install tzdata, or pip install tzdata.",
+    ) from error
 
 Instant: TypeAlias = pendulum.DateTime
 

@@ -32,6 +32,23 @@ _USER = re.compile(r"\A[^/]*@")
 _NAMED = (*_WEBDAV, "sftp", "ssh", "ftp", "smb", "abfs", "abfss")
 _SECRET_PART = re.compile(r"(?<=//)[^/\s]*@|[?#]\S*")
 _LINE_MAX = 200
+_EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+    "sftp": "sftp",
+    "ssh": "sftp",
+    "webdav": "webdav",
+    "webdavs": "webdav",
+    "dav": "webdav",
+    "davs": "webdav",
+    "smb": "smb",
+}
+_PACKAGES = {"git": "pygit2", "libarchive": "libarchive-c"}  # where a module is not called like what brings it
 
 
 def local_path(path_or_url: str, storage_options: Mapping[str, object] | None) -> str | None:
@@ -105,6 +122,19 @@ def open_files(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
     return files, path
 
 
+def how_to_install(scheme: str, error: ImportError) -> str:
+    """What brings the package that URLs of this scheme lack; `error` is what fsspec said."""
+    extra, module = _EXTRAS.get(scheme), getattr(error.__cause__, "name", None)
+    if extra:
+        command = f"pip install 'safebackup[{extra}]'"
+    elif module:
+        package = module.partition(".")[0]
+        command = f"pip install {_PACKAGES.get(package, package)}"
+    else:
+        command = f"Install what it asks for: {error}"
+    return f"{command}, into the environment that runs this."
+
+
 def bad_url(what: str, *, hint: str = "Check its spelling, and the storage options.") -> ConfigurationError:
     """The error for a URL that cannot be used."""
     return ConfigurationError(what, code=Code.BAD_URL, hint=hint)
@@ -158,6 +188,11 @@ def _with_server(url: str, options: dict[str, object]) -> tuple[str, dict[str, o
     if not is_webdav(scheme):
         return url, options
     auth = options.get("auth")
+    if isinstance(auth, str) or (isinstance(auth, list | tuple) and len(auth) != 2):
+        raise bad_url(
+            f"{shown(url)}: the storage option auth is not a user and a password",
+            hint='Write auth=("user", "password"); on a command line auth=@FILE, and ["user", "password"] in it.',
+        )
     if isinstance(auth, list):  # as a file of settings has it
         options["auth"] = tuple(auth)
     if "base_url" in options:
@@ -178,19 +213,32 @@ def _with_server(url: str, options: dict[str, object]) -> tuple[str, dict[str, o
 
 def _open(url: str, options: dict[str, object], where: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
-    from fsspec.registry import known_implementations
 
     try:
         files, path = url_to_fs(url, skip_instance_cache=True, **options)
     except ImportError as error:
-        told = known_implementations.get(url.partition("://")[0].lower(), {}).get("err", str(error))
+        scheme, missing = _missing(url, error)
         raise bad_url(
-            f"{where} needs a package that is not installed: {told}",
-            hint="Install it with pip, into the environment that runs this.",
+            f"{where} needs a package that is not installed: {missing}", hint=how_to_install(scheme, missing)
         ) from error
     except (ValueError, TypeError) as error:
         raise bad_url(f"{where} cannot be used: {_first_line(error, ())}") from error
     return files, str(path)
+
+
+def _missing(url: str, error: ImportError) -> tuple[str, ImportError]:
+    """Which of the schemes that a URL chains cannot be served, and why."""
+    from fsspec.registry import get_filesystem_class
+
+    schemes = [part.partition("://")[0].lower() for part in url.split("::")]
+    for scheme in schemes:
+        try:
+            get_filesystem_class(scheme)
+        except ImportError as missing:
+            return scheme, missing
+        except ValueError:  # it is no scheme
+            continue
+    return schemes[0], error
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
 import os
+import pickle
 import tarfile
 import threading
 import zipfile
@@ -284,9 +286,9 @@ def test_a_file_that_changes_once_is_read_again(repository: Repository, tmp_path
         def overwrite(handler: SimpleHTTPRequestHandler, name: str = name, size: int = size) -> bool:
             if handler.command == "GET":
                 del site.faults[name]
-                answer(handler, (site.folder / name).read_bytes())
+                before = (site.folder / name).read_bytes()
                 site.write(name, content(size, b"new"), modified=LONG_AGO + 60)
-                return True
+                return answer(handler, before)
             return False
 
         site.faults[name] = overwrite
@@ -595,6 +597,34 @@ def test_no_secret_of_a_url_is_shown_or_stored(repository: Repository) -> None:
     assert not any("Hunter2" in text for text in seen)
 
 
+def test_a_source_with_credentials_is_never_pickled_or_copied() -> None:
+    for url, options in (
+        ("s3://bucket/x", {"key": "k", "secret": "Hunter2"}),
+        ("az://bucket/x", {"connection_string": "AccountKey=Hunter2"}),
+        ("sftp://host/x", {"client_keys": ["a"], "passphrase": "Hunter2"}),
+        ("ftp://host/x", {"password": "Hunter2"}),
+        ("webdavs://host/x", {"auth": ("ann", "Hunter2")}),
+        ("ftp://ann:Hunter2@host/x", {}),
+        ("https://Hunter2@host/x", {}),
+        ("https://host/x?signature=Hunter2", {}),
+        ("zip://*::ftp://ann:Hunter2@host/a.zip", {}),
+        ("simplecache::s3://bucket/x", {"s3": {"secret": "Hunter2"}}),
+    ):
+        source = Source.url(url, storage_options=options)
+        for act in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(ConfigurationError, match="credentials") as caught:
+                act(source)
+            assert "Hunter2" not in str(caught.value)
+
+
+def test_a_source_without_credentials_arrives_as_it_was() -> None:
+    options = {"anon": True, "client_kwargs": {"region_name": "x"}}
+    source = Source.url("s3://bucket/x", storage_options=options, name="n", exclude=["*.tmp"], larger_than=7)
+
+    assert pickle.loads(pickle.dumps(source)) == source
+    assert copy.deepcopy(source) == source
+
+
 @pytest.mark.parametrize("url", ["", "data", "/srv/data", 7, None, "nonesuch://x", "s3://", "s3://key:sec@bucket/x"])
 def test_what_is_no_url_is_refused(repository: Repository, url: object) -> None:
     with pytest.raises(ConfigurationError):
@@ -675,6 +705,25 @@ def test_a_bucket_comes_back_and_is_not_read_again(repository: Repository, tmp_p
     assert restored(third.snapshot, tmp_path / "copy") == {**files, "a": b"2"}
     assert (tmp_path / "copy/marked").is_dir()
     assert verify(repository, level="full").passed
+
+
+def test_a_slash_at_the_end_names_the_same_folder(
+    repository: Repository, memory: Callable[[dict[str, bytes]], str], s3_server: Server
+) -> None:
+    put(s3_server, "bucket-slash", {"a": b"1"})
+    for url, options in ((s3_server.url("bucket-slash"), s3_server.options), (memory({"a": b"1"}), {})):
+        back_up(Source.url(url, name=url, storage_options=options), into=repository)
+        again = back_up(Source.url(f"{url}/", name=url, storage_options=options), into=repository)
+
+        assert again.files_new == 0
+
+
+def test_a_slash_at_the_end_is_left_to_a_web_server_to_which_it_means_something() -> None:
+    assert [Source.url(url).url for url in ("https://host/a/", "s3://bucket/a//", "memory://")] == [
+        "https://host/a/",
+        "s3://bucket/a",
+        "memory://",
+    ]
 
 
 def test_a_bucket_that_is_not_there_and_a_prefix_without_objects_are_told_apart(

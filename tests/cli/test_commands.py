@@ -211,6 +211,17 @@ def test_what_a_program_prints_becomes_a_file_and_its_options_stay_its_own(
     assert (tmp_path / "out" / "answer").read_text() == "--json -r"
 
 
+def test_what_a_program_said_that_succeeded_is_told(repository: Path, call: Call) -> None:
+    words = ("--command", "db.sql", "-r", repository, "--", "sh", "-c", "echo warning: table skipped >&2; echo data")
+
+    done = call("backup", *words)
+    assert (done.status, done.out) == (0, "")
+    assert "warning: db.sql: sh ended with status 0, and said: warning: table skipped [command-said]\n  → " in done.err
+
+    (finding,) = json_of(call("backup", "--json", *words))["findings"]
+    assert finding["what"].endswith("warning: table skipped")
+
+
 def test_a_path_that_looks_like_an_option(repository: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "--json").mkdir()
     (tmp_path / "--json" / "a").write_text("1")
@@ -347,6 +358,56 @@ def test_a_drill_says_each_thing_once_and_tells_checks_apart(data: Path, reposit
         assert done.err.count(once) == 1, done.err
     assert "1 of 4 checks passed" in done.err
     assert "  test 1: failed\n  test 2: proved\n  no-such-program: could not check\n  sh: failed\n" in done.err
+
+
+def test_a_check_that_does_not_end_is_ended_at_its_deadline(data: Path, repository: Path, call: Call) -> None:
+    call("backup", data, "-r", repository)
+
+    checks = ("--check", "sleep 20", "--check", "sleep 0", "--check-deadline", "1s")
+    done = call("drill", *checks, "-r", repository)
+
+    assert done.status == 7
+    assert "sleep had not ended after 1 s" in done.err
+    assert "  sleep 1: could not check\n  sleep 2: proved\n" in done.err
+
+
+@pytest.mark.parametrize(("check", "failed"), [("true", False), ("false", True)])
+def test_the_document_of_a_drill_shows_the_snapshot_as_it_stands_afterwards(
+    check: str, failed: bool, data: Path, repository: Path, call: Call
+) -> None:
+    call("backup", data, "-r", repository)
+
+    document = json_of(call("drill", "--check", check, "--json", "-r", repository))
+
+    (listed,) = json_of(call("snapshots", "--json", "-r", repository))["snapshots"]
+    for key in ("standing", "drill_failed"):
+        assert document["snapshot"][key] == listed[key]
+    assert (listed["standing"], listed["drill_failed"]) == ("complete" if failed else "proven", failed)
+
+
+def test_the_time_of_a_recovery_is_told_where_the_data_came_back(data: Path, repository: Path, call: Call) -> None:
+    call("backup", data, "-r", repository)
+
+    done = call("drill", "--check", "false", "--json", "-r", repository)
+
+    assert json_of(done)["recovery_seconds"] > 0
+    assert "the data were back after" in call("drill", "--check", "false", "-r", repository).err
+
+
+def test_no_time_of_a_recovery_is_told_where_nothing_or_not_all_came_back(
+    data: Path, repository: Path, call: Call
+) -> None:
+    call("backup", data, "-r", repository)
+
+    nowhere = ("drill", "--scratch", "nosuch/x", "-r", repository)
+    assert json_of(call(*nowhere, "--json"))["recovery_seconds"] is None
+    told = call(*nowhere).err
+    assert ("  nothing was restored\n" in told, "were back" in told) == (True, False)
+
+    damage(repository)
+    assert json_of(call("drill", "--json", "-r", repository))["recovery_seconds"] is None
+    told = call("drill", "-r", repository).err
+    assert ("  not all was restored\n" in told, "were back" in told) == (True, False)
 
 
 def test_what_differs_in_a_drill_is_followed_by_what_can_be_typed(data: Path, repository: Path, call: Call) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from safebackup import KeyFile, Repository, back_up
+from safebackup.repository.key_slots import add_key
 from safebackup.statuses import ExitStatus
 from tests.cli.program import PROGRAM, Done, environment, names_below, safebackup
 
@@ -91,6 +92,12 @@ def test_a_tilde_in_quotes(data: Path, unchanged: Path) -> None:
     answered(done, ExitStatus.USAGE, "only a shell expands")
 
 
+def test_a_place_as_scp_writes_it(data: Path, unchanged: Path) -> None:
+    done = safebackup("snapshots", "-r", "backup@nas.local:/srv/backups", folder=unchanged)
+
+    answered(done, ExitStatus.USAGE, "[bad-url]", "sftp://backup@nas.local/srv/backups")
+
+
 def test_no_repository_is_named_at_all(data: Path, unchanged: Path) -> None:
     done = safebackup("backup", data, folder=unchanged)
 
@@ -140,6 +147,41 @@ def test_a_passphrase_file_that_others_can_read(with_passphrase: Path, data: Pat
     done = safebackup("snapshots", "-r", with_passphrase, "--passphrase-file", file, folder=unchanged)
 
     answered(done, ExitStatus.USAGE, f"chmod 600 {file}")
+
+
+@pytest.mark.parametrize("command", ["snapshots", "init"])
+def test_a_passphrase_file_that_is_not_there(command: str, with_passphrase: Path, unchanged: Path) -> None:
+    place = ("new",) if command == "init" else ("-r", with_passphrase)
+    done = safebackup(command, *place, "--passphrase-file", "nofile", folder=unchanged)
+
+    answered(done, ExitStatus.USAGE, "[key-file-missing]", "passphrase file nofile", "first line")
+    assert "key-file FILE" not in done.err
+
+
+@pytest.mark.parametrize("option", ["--keep-passphrase-file", "--add-passphrase-file"])
+def test_another_passphrase_file_that_is_not_there(option: str, sealed: Path, unchanged: Path) -> None:
+    command = "rotate" if option.startswith("--keep") else "add"
+    done = safebackup("key", command, "-r", sealed, "--key-file", "my.key", option, "nofile", folder=unchanged)
+
+    answered(done, ExitStatus.USAGE, "[key-file-missing]", "passphrase file nofile", "first line")
+    assert "key-file FILE" not in done.err
+
+
+def test_which_of_the_keys_to_keep_opens_nothing(sealed: Path, tmp_path: Path) -> None:
+    kept = KeyFile.create(tmp_path / "kept.key")
+    KeyFile.create(tmp_path / "stranger.key")
+    (tmp_path / "phrase").write_text("correct horse\n")
+    (tmp_path / "phrase").chmod(0o600)
+    add_key(Repository.open(sealed, key=KeyFile(tmp_path / "my.key")), key=KeyFile(tmp_path / "my.key"), new=kept)
+    before = names_below(sealed)
+    rotate = ("key", "rotate", "-r", sealed, "--key-file", "my.key", "--keep-key-file", "kept.key")
+
+    for option, file in (("--keep-key-file", "stranger.key"), ("--keep-passphrase-file", "phrase")):
+        done = safebackup(*rotate, option, file, folder=tmp_path)
+
+        answered(done, ExitStatus.WRONG_KEY, f"{option} {file}: ", "does not open the repository")
+        assert "kept.key" not in done.err
+        assert names_below(sealed) == before
 
 
 def test_a_key_for_a_repository_that_has_none(repository: Path, sealed: Path, unchanged: Path) -> None:
@@ -213,6 +255,8 @@ def test_what_nobody_may_read_makes_the_backup_incomplete(shared: Path) -> None:
     answered(done, ExitStatus.INCOMPLETE, "secret", "[path-unreadable]", "INCOMPLETE")
     (snapshot,) = Repository.open(shared / "repository", key=None).snapshots()
     assert not snapshot.complete
+    done = safebackup("restore", "latest", "-r", shared / "repository", "--to", shared / "back", folder=shared)
+    answered(done, ExitStatus.INCOMPLETE, "[snapshot-incomplete]", "INCOMPLETE: 1 file")
 
 
 def test_a_repository_that_this_user_may_not_write_to(shared: Path) -> None:
@@ -232,6 +276,27 @@ def test_an_empty_dump_on_standard_input(repository: Path, unchanged: Path) -> N
     done = safebackup("backup", "--stdin", "orders.sql", "-r", repository, folder=unchanged)
 
     answered(done, ExitStatus.REFUSED, "gave no bytes", "--command NAME -- PROGRAM", "--allow-empty")
+    assert nothing_published(repository)
+
+
+def test_a_program_without_a_name_for_what_it_prints(repository: Path, unchanged: Path) -> None:
+    done = safebackup("backup", "-r", repository, "--", "ls", "-l", folder=unchanged)
+
+    answered(done, ExitStatus.USAGE, "'ls' is a program", "safebackup backup --command NAME -- ls -l")
+
+
+def test_a_command_that_prints_nothing(repository: Path, unchanged: Path) -> None:
+    done = safebackup("backup", "--command", "db.sql", "-r", repository, "--", "true", folder=unchanged)
+
+    answered(done, ExitStatus.REFUSED, "gave no bytes", "standard output", "--allow-empty")
+    assert "pipe" not in done.err
+    assert nothing_published(repository)
+
+
+def test_two_commands_at_once(repository: Path, unchanged: Path) -> None:
+    words = ("--command", "x", "--command", "y", "-r", repository, "--", "echo", "a")
+
+    answered(safebackup("backup", *words, folder=unchanged), ExitStatus.USAGE, "--command", "'x' and 'y'")
     assert nothing_published(repository)
 
 
@@ -424,6 +489,50 @@ def test_a_command_that_there_is_not(unchanged: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("-r", "repository", "snapshots"), "safebackup COMMAND -r …"),
+        (("--repository=repository", "snapshots"), "safebackup COMMAND --repository …"),
+        (("--level", "sample", "verify"), "safebackup COMMAND --level …"),
+        (("key", "-r", "repository", "list"), "safebackup key COMMAND -r …"),
+        (("key", "--json", "list"), "safebackup key COMMAND --json"),
+        (("--quiet", "snapshots"), "safebackup COMMAND --quiet\n"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_before_its_command(words: tuple[str, ...], named: str, repository: Path, unchanged: Path) -> None:
+    done = safebackup(*words, folder=unchanged)
+
+    assert (done.status, "→ Options come after the command: " in done.err, named in done.err) == (2, True, True)
+
+
+def test_json_is_answered_in_json_where_the_option_came_too_early(unchanged: Path) -> None:
+    done = safebackup("--json", "snapshots", folder=unchanged)
+
+    error = done.document["error"]
+    assert error["hint"] == "Options come after the command: safebackup COMMAND --json"
+    assert error["message"] == "no such option: --json"  # and --version is not offered for it
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--verison",), "--version"),
+        (("key", "--nonsense", "list"), "See: safebackup key --help"),
+        # It is no option of any command of keys.
+        (("key", "--level", "full", "list"), "See: safebackup key --help"),
+    ],
+)
+def test_an_option_that_no_command_has_is_not_sent_behind_it(
+    words: tuple[str, ...], says: str, unchanged: Path
+) -> None:
+    done = safebackup(*words, folder=unchanged)
+
+    answered(done, ExitStatus.USAGE, says)
+    assert "come after" not in done.err
+
+
+@pytest.mark.parametrize(
     "option",
     [("--limit-bandwidth", "fast"), ("--deadline", "soon"), ("--exclude-larger-than", "-1"), ("--level", "99")],
 )
@@ -432,6 +541,26 @@ def test_a_number_that_is_none(option: tuple[str, str], data: Path, repository: 
 
     answered(done, ExitStatus.USAGE, option[0])
     assert nothing_published(repository)
+
+
+def test_a_deadline_for_checks_and_no_check(data: Path, repository: Path, unchanged: Path) -> None:
+    back_up(data, into=Repository.open(repository, key=None))
+
+    done = safebackup("drill", "--check-deadline", "1h", "-r", repository, folder=unchanged)
+
+    answered(done, ExitStatus.USAGE, "--check-deadline", "--check")
+
+
+@pytest.mark.parametrize("scratch", ["nosuch/x", "nosuch/y/x"])
+def test_a_scratch_folder_below_one_that_is_not_there(
+    scratch: str, data: Path, repository: Path, unchanged: Path
+) -> None:
+    back_up(data, into=Repository.open(repository, key=None))
+
+    done = safebackup("drill", "--scratch", scratch, "-r", repository, folder=unchanged)
+
+    answered(done, ExitStatus.NOT_VERIFIED, "is not there [store-missing]", "mount its disk", "nothing was restored")
+    assert "b'" not in done.err
 
 
 def test_a_check_with_an_open_quote(data: Path, repository: Path, unchanged: Path) -> None:

@@ -72,6 +72,20 @@ def test_a_deadline_stops_it(repository: Path, tmp_path: Path) -> None:
     assert Repository.open(repository, key=None).snapshots() == []
 
 
+def test_a_deadline_names_the_program_and_what_it_said_at_last(repository: Path, tmp_path: Path) -> None:
+    waits = ("bash", "-c", "echo waiting for lock >&2; sleep 90")
+
+    done = safebackup("backup", "--command", "x", "--deadline", "1s", "-r", repository, "--", *waits, folder=tmp_path)
+
+    assert done.status == 124
+    assert "bash had not ended after 1 s and was ended: waiting for lock [command-deadline]\n→ Look what" in done.err
+
+
+def test_a_deadline_stops_what_is_read_from_standard_input(repository: Path, tmp_path: Path) -> None:
+    with started("backup", "--stdin", "x", "--deadline", "1s", "-r", repository, folder=tmp_path) as it:
+        assert it.wait(timeout=30) == 124
+
+
 def test_a_deadline_that_is_kept_says_nothing(data: Path, repository: Path, tmp_path: Path) -> None:
     done = safebackup("backup", data, "--deadline", "1h", "-r", repository, folder=tmp_path)
 

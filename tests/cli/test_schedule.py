@@ -185,7 +185,10 @@ def test_a_picture_that_cannot_be_written_is_said(call: Call) -> None:
     done = call("preview", *BERLIN, *SPRING, "--picture", "nowhere/year.svg")
 
     assert (done.status, done.out) == (1, "")
-    assert "nowhere/year.svg" in done.err
+    assert "nowhere/year.svg cannot be written: No such file or directory" in done.err
+    assert "→ Name a place" in done.err and "Errno" not in done.err
+    into = call("export", "systemd", *LAGOS, *SPRING, "--command", "backup", "--to", "nowhere")
+    assert "cannot be written: No such file or directory" in into.err and "→ Name a place" in into.err
 
 
 # lint
@@ -205,6 +208,21 @@ def test_lint_fails_with_what_is_doubtful_and_when(call: Call) -> None:
     document = call("lint", *BERLIN, "--like", "systemd", *SPRING, "--no-host", "--json").document
     assert (document["exit_status"], document["outcome"]) == (1, "doubtful")
     assert "gap" in [finding["code"] for finding in document["findings"]]
+
+
+def test_lint_counts_errors_and_warnings_apart(call: Call) -> None:
+    loss = (*SPRING, "--no-host", "--rpo", "1h")
+
+    assert ": 1 error for cron" in call("lint", *LAGOS, *loss).err
+    done = call("lint", *BERLIN, "--like", "systemd", *loss)
+    assert ": 1 error and 1 warning for cron" in done.err, done.err
+
+
+def test_lint_tries_the_export_to_a_target(call: Call) -> None:
+    done = call("lint", *BERLIN, *SPRING, "--no-host", "--target", "kubernetes")
+
+    assert done.status == 1 and "[export-diverges]" in done.err
+    assert call("lint", *LAGOS, *SPRING, "--no-host", "--target", "kubernetes").status == 0
 
 
 def test_lint_says_what_is_merely_worth_knowing_only_when_asked_and_does_not_fail(call: Call) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from safebackup import KeyFile, Passphrase, Repository
 from safebackup.cli.progress import Counter, watching
 from safebackup.cli.running import Screen
+from safebackup.events import FilesCounted
 from tests.cli.program import at_terminal
 
 
@@ -76,6 +79,55 @@ def test_a_bar_moves_and_is_gone_at_the_end(data: Path, repository: Path, tmp_pa
     assert "MiB" in done.out or "bytes" in done.out
     assert "\x1b[" in done.out
     assert "complete: snapshot " in done.out.splitlines()[-1]
+
+
+class Terminal(io.StringIO):
+    """A stream that says of itself that somebody watches it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Wide and without colours; to be put in the place of standard error."""
+    for name, value in {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    return Terminal()
+
+
+def count_to_twelve_mebibytes(progress: Counter) -> None:
+    for number in range(12):
+        time.sleep(0.11)
+        progress.observe(FilesCounted(files=number))
+        progress.relative_update(1 << 20)
+
+
+def test_a_bar_without_a_total_shows_what_is_known_and_no_question_marks(terminal: Terminal) -> None:
+    with redirect_stderr(terminal), watching(Screen(), "backup") as progress:
+        count_to_twelve_mebibytes(progress)
+
+    lines = re.findall(r"backup [━╸╺ ]+(.*?) *(?:\r|\n|\x1b)", terminal.getvalue())
+    assert lines
+    assert re.fullmatch(r"\d+\.0 MiB +\d+ files +\d\.\d MiB/s", lines[-1]), lines
+
+
+def test_a_bar_shows_sizes_and_rates_in_the_same_units_and_the_time_left(terminal: Terminal) -> None:
+    with redirect_stderr(terminal), watching(Screen(), "restore") as progress:
+        progress.set_size(100 << 20)
+        count_to_twelve_mebibytes(progress)
+
+    lines = re.findall(r"restore [━╸╺ ]+(.*?) *(?:\r|\n|\x1b)", terminal.getvalue())
+    assert lines
+    assert re.fullmatch(r"\d+\.0 MiB of 100\.0 MiB +\d+ files +\d\.\d MiB/s +0:00:\d\d", lines[-1]), lines
+
+
+def test_a_bar_tells_the_total_before_the_first_byte(terminal: Terminal) -> None:
+    with redirect_stderr(terminal), watching(Screen(), "verify") as progress:
+        progress.set_size(100 << 20)
+        time.sleep(1)
+
+    assert " 0 B of 100.0 MiB " in terminal.getvalue()
 
 
 def test_a_job_that_is_done_at_once_shows_no_bar(data: Path, repository: Path, tmp_path: Path) -> None:

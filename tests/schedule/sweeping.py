@@ -82,7 +82,8 @@ def clocks_near(change: Change) -> Clocks:
 def random_field(chosen: random.Random, low: int, high: int) -> str:
     first, second = sorted(chosen.sample(range(low, high + 1), 2))
     step = chosen.randint(2, max(2, high // 2))
-    ways = [str(first), f"{first}-{second}", f"*/{step}", f"{first},{second}", f"{first}-{second}/{step}", "*"]
+    stepped = f"{first}-{second}/{min(step, second - first)}"
+    ways = [str(first), f"{first}-{second}", f"*/{step}", f"{first},{second}", stepped, "*"]
     return chosen.choice(ways)
 
 

@@ -306,3 +306,13 @@ def test_a_naive_instant_is_refused() -> None:
         DAILY.explain(after=datetime(2026, 10, 25, 2, 30))
 
     assert caught.value.code is Code.NAIVE_TIME
+
+
+def test_the_second_friday_is_not_said_to_be_every_one() -> None:
+    combined = Schedule.cron("15 */6 15W,LW 1-6 5#2", tz="Africa/Lagos").explain().rule
+    starred = Schedule.cron("15 0 */2 * 5#2", tz="Africa/Lagos").explain().rule
+    several = Schedule.cron("15 0 1 * 1,5#2", tz="Africa/Lagos").explain().rule
+
+    assert "and also on the 2nd Friday of the month" in combined
+    assert "on the 2nd Friday of the month that is also" in starred
+    assert "and also on every Monday and the 2nd Friday of the month" in several

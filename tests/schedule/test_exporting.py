@@ -555,3 +555,21 @@ def test_the_same_recurrence_is_compared_near_turns_alone_and_nothing_is_overloo
 
     assert [each.instant for each in near_turns] == [each.instant for each in everywhere if each.how is not How.AT_ONCE]
     assert near_turns
+
+
+def test_only_what_is_listed_is_said_to_be_listed() -> None:
+    nightly = Schedule.cron("30 4 * * *", tz="Europe/Berlin")
+    moved = Schedule.cron("30 2 * * *", tz="Europe/Berlin")
+    for_years = Schedule.on_calendar("2026..2100-01-01 04:30", tz="Africa/Lagos")
+
+    assert "Changes of the clocks are listed up to" in unfolded(nightly.export("icalendar", start=START, years=2).text)
+    assert "Single dates and changes of the clocks are listed" in unfolded(
+        moved.export("icalendar", start=START, years=2).text
+    )
+    timer = for_years.export("systemd", start=START, years=2, command="backup")
+    assert "# Years are listed up to" in timer.text and timer.expires is not None
+    assert "listed" not in nightly.export("systemd", start=START, years=2, command="backup").text
+
+
+def unfolded(text: str) -> str:
+    return text.replace("\r\n ", "")

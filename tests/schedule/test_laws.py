@@ -51,7 +51,7 @@ def near_changes(draw: st.DrawFn, key: str) -> datetime:
 def numbers(low: int, high: int) -> st.SearchStrategy[str]:
     single = st.integers(low, high).map(str)
     ranges = st.tuples(st.integers(low, high), st.integers(low, high)).map(lambda ends: f"{min(ends)}-{max(ends)}")
-    steps = st.integers(1, high).map(lambda step: f"*/{step}")
+    steps = st.integers(1, high - low).map(lambda step: f"*/{step}")
     return st.one_of(single, st.just("*"), ranges, steps, st.lists(single, min_size=1, max_size=3).map(",".join))
 
 

@@ -409,3 +409,53 @@ def test_every_finding_names_its_schedule_and_what_to_do() -> None:
             assert finding.subject == str(schedule)
             assert finding.action
             assert "20" in finding.what or finding.code is Code.ALIAS_ZONE
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hours", "said"),
+    [
+        (Schedule.daily(at="07:45", tz="Africa/Lagos", forbid="08:00-18:00"), 2, "2026-11-23 07:45:00 +01:00"),
+        (Schedule.daily(at="01:30", tz="Africa/Lagos", forbid=["08:00-18:00", "03:00-04:00"]), 2, "03:00-04:00"),
+        # Only where the clocks leave out an hour does it reach them.
+        (Schedule.daily(at="01:30", tz=BERLIN, forbid="04:00-05:00"), 2, "2027-03-28 01:30:00 +01:00"),
+        (Schedule.daily(at="01:30", tz=BERLIN, forbid="01:00-01:10"), 24, "01:30:00"),
+    ],
+    ids=str,
+)
+def test_a_run_that_lasts_into_forbidden_hours_is_said(schedule: Schedule, hours: int, said: str) -> None:
+    finding = found(schedule, duration=timedelta(hours=hours))[Code.FORBIDDEN_WINDOW]
+
+    assert said in finding.what and finding.severity is Severity.WARNING
+
+
+def test_a_run_that_is_over_when_forbidden_hours_begin_is_not_said() -> None:
+    until_eight = Schedule.daily(at="07:45", tz="Africa/Lagos", forbid="08:00-18:00")
+
+    assert Code.FORBIDDEN_WINDOW not in found(until_eight, duration=timedelta(minutes=15))
+    assert Code.FORBIDDEN_WINDOW in found(until_eight, duration=timedelta(minutes=15, seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "target", "code"),
+    [
+        (cron("30 2 * * *"), "kubernetes", Code.EXPORT_DIVERGES),
+        (cron("30 4 * * *"), "kubernetes", None),
+        (cron("30 4 L * *"), "crontab", Code.EXPORT_IMPOSSIBLE),
+        (cron("30 4 15W * *"), "systemd", Code.EXPORT_IMPOSSIBLE),
+        (cron("30 4 * * *", "Africa/Lagos"), "crontab", Code.EXPORT_DIVERGES),
+        (cron("30 4 * * *"), "crontab", None),
+    ],
+    ids=str,
+)
+def test_a_schedule_that_a_target_cannot_say_is_found(schedule: Schedule, target: str, code: Code | None) -> None:
+    exports = {Code.EXPORT_DIVERGES, Code.EXPORT_IMPOSSIBLE}
+
+    findings = found(schedule, target=target, host=host(BERLIN), years=2)
+
+    assert exports & {*findings} == ({code} if code else set())
+
+
+def test_a_crontab_is_looked_at_only_with_its_host() -> None:
+    with pytest.raises(ConfigurationError, match="clock of its host") as refused:
+        cron("30 4 * * *").lint(start=START, target="crontab")
+    assert refused.value.code == Code.BAD_SCHEDULE

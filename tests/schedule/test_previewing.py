@@ -26,7 +26,7 @@ def test_the_table_is_aligned_and_marks_days_and_changes_of_the_clocks() -> None
         "3  Sun 2026-10-25 02:30:00 +02:00    Sat 2026-10-24 17:30:00 -07:00 -1d  Sun 2026-10-25 00:30:00 +00:00  "
         "first of two: written 02:30:00",
         "4  Mon 2026-10-26 02:30:00 +01:00 ~  Sun 2026-10-25 18:30:00 -07:00 -1d  Mon 2026-10-26 01:30:00 +00:00",
-        "~ the clocks were changed since the row above; -1d, +1d the day before, the day after that in Europe/Berlin",
+        "~ the clocks were changed since the run before; -1d, +1d the day before, the day after that in Europe/Berlin",
     ]
 
 
@@ -36,7 +36,7 @@ def test_the_first_run_of_each_day_is_marked_where_a_day_has_several() -> None:
     lines = str(preview).splitlines()
     assert [line.split()[0] for line in lines[1:7]] == ["1+", "2", "3", "4", "5+", "6"]
     assert lines[5].endswith("regular: written 03:00:00, together with 02:00:00 and 02:30:00")
-    assert lines[7] == "+ first run of a day; ~ the clocks were changed since the row above"
+    assert lines[7] == "+ first run of a day; ~ the clocks were changed since the run before"
 
 
 def test_the_rows_are_the_next_runs_and_the_cells_what_clocks_show() -> None:
@@ -87,3 +87,21 @@ def test_one_name_in_place_of_a_list_and_an_abbreviation_are_refused() -> None:
         DAILY.preview(after=AFTER, zones="UTC")
     with pytest.raises(ConfigurationError, match="abbreviation"):
         DAILY.preview(after=AFTER, zones=["WAT"])
+
+
+def test_the_first_row_is_compared_with_the_run_before_it() -> None:
+    schedule = Schedule.hourly(minute=[0, 45], tz="Pacific/Chatham")
+
+    lines = str(schedule.preview(3, after=pendulum.datetime(2027, 3, 27))).splitlines()
+
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3"]  # none is the first of its day, and no legend
+    later = str(schedule.preview(3, after=pendulum.datetime(2027, 3, 27, 9, 30))).splitlines()
+    assert [line.split()[:2] for line in later[1:4]] == [["1", "Sat"], ["2+", "Sun"], ["3", "Sun"]]
+
+
+def test_a_change_of_the_clocks_before_the_instant_that_was_asked_from_is_marked_once() -> None:
+    after_the_change = pendulum.datetime(2027, 3, 28, 12)
+    monthly = Schedule.monthly(day="last", at="04:30", tz=BERLIN)
+
+    assert [bool(row.cells[0].changed) for row in monthly.preview(2, after=after_the_change).rows] == [True, False]
+    assert not any(row.cells[0].changed for row in DAILY.preview(2, after=after_the_change).rows)

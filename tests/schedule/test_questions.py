@@ -370,3 +370,132 @@ def test_of_several_shifts_the_smallest_is_named() -> None:
     judgement = twice.classify(at("2026-05-01T09:00:05+01:00"), GRACE)
 
     assert (judgement.verdict, judgement.late) == (Verdict.SHIFTED, timedelta(hours=-4, seconds=5))
+
+
+@pytest.mark.parametrize(
+    ("started", "earlier", "verdict"),
+    [
+        (timedelta(seconds=0.9), timedelta(seconds=0.1), Verdict.DOUBLE),
+        (timedelta(seconds=0.1), timedelta(seconds=0.9), Verdict.ON_TIME),  # that one is later
+        (timedelta(0), timedelta(minutes=-3), Verdict.DOUBLE),  # it was early for the same occurrence
+        (timedelta(minutes=-2), timedelta(minutes=-3), Verdict.DOUBLE),
+        (timedelta(minutes=-3), timedelta(minutes=-2), Verdict.EARLY),
+        (timedelta(0), timedelta(minutes=-11), Verdict.ON_TIME),  # beyond the grace
+        (timedelta(minutes=90), timedelta(minutes=-3), Verdict.DOUBLE),
+        (timedelta(0), timedelta(0), Verdict.ON_TIME),
+    ],
+)
+def test_a_start_that_counted_for_the_same_occurrence_makes_a_double(
+    started: timedelta, earlier: timedelta, verdict: Verdict
+) -> None:
+    due = datetime(2026, 1, 15, tzinfo=UTC)
+
+    judged = NIGHTLY.classify(due + started, timedelta(minutes=10), earlier=[due + earlier])
+
+    assert judged.verdict is verdict
+
+
+def test_a_late_start_for_the_run_before_makes_no_double() -> None:
+    quarterly = Schedule.cron("*/15 * * * *", tz="Africa/Lagos")
+    due = datetime(2026, 1, 15, tzinfo=UTC)
+
+    judged = quarterly.classify(due, timedelta(minutes=14), earlier=[due - timedelta(minutes=8)])
+
+    assert judged.verdict is Verdict.ON_TIME
+
+
+def test_starts_in_both_passes_of_a_repeated_hour_are_compared_as_instants() -> None:
+    hourly = Schedule.hourly(tz="Europe/Berlin")
+    first, second = (datetime(2026, 10, 25, 2, minute, tzinfo=zone("Europe/Berlin").tzinfo) for minute in (50, 10))
+
+    early = hourly.classify(first, timedelta(minutes=20))
+    judged = hourly.classify(second.replace(fold=1), timedelta(minutes=20), earlier=[first])
+
+    assert early.verdict is Verdict.EARLY and judged.verdict is Verdict.DOUBLE
+
+
+def test_starts_that_are_no_collection_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="earlier=None"):
+        NIGHTLY.classify(datetime(2026, 1, 15, tzinfo=UTC), GRACE, earlier=None)  # type: ignore[arg-type]
+
+
+def test_a_year_out_of_reach_is_refused_with_what_to_give() -> None:
+    with pytest.raises(ConfigurationError, match="outside the years") as refused:
+        NIGHTLY.classify(datetime.max.replace(tzinfo=UTC), GRACE)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [["01:00-04:00"], ["00:00-12:00", "12:00-24:00"], ["00:00-02:30", "02:30-24:00"], ["22:00-03:00", "02:00-23:00"]],
+)
+def test_leaving_out_each_second_is_refused_before_long(windows: list[str]) -> None:
+    hours = "1-3" if len(windows) == 1 else "*"
+    schedule = Schedule.cron(f"* * {hours} * * *", seconds=True, tz="Europe/Berlin")
+
+    with pytest.raises(ConfigurationError, match="everything is left out"):
+        for window in windows:
+            schedule = schedule.without(window)
+
+
+def test_what_only_changes_of_the_clocks_bring_has_a_first_time() -> None:
+    moved = Schedule.daily(at="02:30", tz="Europe/Berlin").without("02:00-02:59")
+
+    assert moved.previous_before(datetime(1900, 1, 1, tzinfo=UTC)) is None
+    assert moved.previous_before(datetime(2027, 1, 1, tzinfo=UTC)) == datetime(2026, 3, 29, 1, tzinfo=UTC)
+    assert moved.next_after(datetime(2026, 3, 29, 1, tzinfo=UTC)) == datetime(2027, 3, 28, 1, tzinfo=UTC)
+
+
+def test_dates_left_out_for_centuries_do_not_end_a_schedule() -> None:
+    new_year = Schedule.cron("0 0 1 1 *", tz="UTC").without(dates={date(year, 1, 1) for year in range(1000, 2700)})
+
+    assert new_year.next_after(datetime(2026, 1, 1, tzinfo=UTC)) == datetime(2700, 1, 1, tzinfo=UTC)
+    assert new_year.previous_before(datetime(2026, 1, 1, tzinfo=UTC)) == datetime(999, 1, 1, tzinfo=UTC)
+
+
+def _without_policy(record: dict[str, Any]) -> None:
+    del record["rule"]["part"]["in_gap"], record["rule"]["part"]["in_overlap"]
+
+
+def _too_deep(record: dict[str, Any]) -> None:
+    for _ in range(3000):
+        record["rule"] = {"kind": "without", "part": record["rule"], "window": "01:00-01:01", "dates": []}
+
+
+DAMAGES: dict[str, tuple[Any, str]] = {
+    "no policy": (_without_policy, "in_gap is missing or damaged"),
+    "an empty policy": (lambda record: record["rule"]["part"].update(in_overlap=None), "in_overlap is missing"),
+    "nothing in all of": (
+        lambda record: record["rule"]["part"].update(recurrence={"kind": "all-of", "parts": []}),
+        "parts is missing",
+    ),
+    "nothing in any of": (
+        lambda record: record["rule"]["part"].update(recurrence={"kind": "any-of", "parts": []}),
+        "parts is missing",
+    ),
+    "nothing in a union": (lambda record: record.update(rule={"kind": "union", "parts": []}), "parts is missing"),
+    "nothing left out": (lambda record: record["rule"].update(window=None), "window and dates"),
+    "everything left out": (lambda record: record["rule"].update(window="02:00-03:01"), "everything is left out"),
+    "everything left out inside": (
+        lambda record: record.update(
+            rule={"kind": "union", "parts": [{**record["rule"], "window": "02:00-03:01"}, record["rule"]["part"]]}
+        ),
+        "everything is left out",
+    ),
+    "too deep": (_too_deep, "too deeply nested"),
+    "before the first release": (lambda record: record.update(semantics=0), "semantics is missing or damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_record_that_could_not_have_been_built_is_refused(damage: str) -> None:
+    record: dict[str, Any] = Schedule.cron("*/15 2 * * *", tz="Europe/Berlin").without("02:00-02:20").to_dict()
+    spoil, said = DAMAGES[damage]
+    assert Schedule.from_dict(record).to_dict() == record
+
+    spoil(record)
+
+    with pytest.raises(ConfigurationError) as refused:
+        Schedule.from_dict(record)
+    assert said in refused.value.message
+    assert refused.value.code in (Code.BAD_SCHEDULE, Code.NEVER_FIRES)

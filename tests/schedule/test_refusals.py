@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safebackup.errors import Code, ConfigurationError
-from safebackup.schedule import Schedule
+from safebackup.schedule import Schedule, Verdict, zone, zone_from_data, zones
 from safebackup.schedule.cron import parse_cron
 
 LAGOS: dict[str, Any] = {"tz": "Africa/Lagos"}
@@ -50,8 +50,16 @@ CRON = [
     ("+5 * * * *", "minute '+5'", "not a number"),
     ("1_0 * * * *", "minute '1_0'", "not a number"),
     ("1.5 * * * *", "minute '1.5'", "not a number"),
-    ("1,,2 * * * *", "minute ''", "comma"),
-    ("1, * * * *", "minute ''", "comma"),
+    ("1,,2 * * * *", "minute '1,,2'", "comma"),
+    ("0 0 1, * *", "day of the month '1,'", "comma"),
+    ("0 0 * * ,1", "day of the week ',1'", "comma"),
+    ("0-30/45 * * * *", "minute '0-30/45'", "never be taken"),
+    ("0 0-20/22 * * *", "hour '0-20/22'", "goes beyond 20"),
+    ("10-20/11 * * * *", "minute '10-20/11'", "never be taken"),
+    ("0 0 * * 1-5/5", "day of the week '1-5/5'", "never be taken"),
+    ("0 0 * */12 *", "month '*/12'", "goes beyond 12"),
+    ("1e1 * * * *", "minute '1e1'", "is not a number"),
+    ("0 0 0x1 * *", "day of the month '0x1'", "is not a number"),
     ("** * * * *", "minute '**'", "not a number"),
     ("*5 * * * *", "minute '*5'", "not a number"),
     ("*-5 * * * *", "minute '*-5'", "not a number"),
@@ -293,3 +301,79 @@ def test_what_is_no_minute_is_refused(minute: object) -> None:
 def test_a_key_that_names_nothing_is_refused(key: object) -> None:
     with pytest.raises(ConfigurationError, match="names nothing"):
         Schedule.daily(at="01:30", tz="UTC").spread(timedelta(hours=1), key=key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("expression", ["0 0 */31 * 1", "0 0 1-7 * */7", "10-20/10 * * * *"])
+def test_a_star_whose_step_is_the_whole_field_of_days_is_what_crontabs_write(expression: str) -> None:
+    assert Schedule.cron(expression, **LAGOS).next_after(datetime(2026, 1, 1, tzinfo=UTC)) is not None
+
+
+def test_a_forbidden_hour_is_refused_also_when_it_was_never_checked() -> None:
+    moved = Schedule.daily(
+        at="02:30", tz="Europe/Berlin", forbid="03:00-04:00", checked_from=date(1950, 1, 1)
+    )  # before summer time came back
+    saturday, monday = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, tzinfo=UTC)
+    asked: list[Any] = [
+        lambda: moved.next_after(saturday),
+        lambda: moved.previous_before(monday),
+        lambda: list(moved.between(saturday, monday)),
+        lambda: moved.is_due_at(datetime(2026, 3, 29, 1, tzinfo=UTC)),
+        lambda: moved.missed(saturday, saturday),
+    ]
+
+    for ask in asked:
+        with pytest.raises(ConfigurationError, match="inside the forbidden 03:00-04:00") as refused:
+            ask()
+        assert refused.value.code == Code.FORBIDDEN_WINDOW
+    judged = moved.classify(datetime(2026, 3, 29, 1, tzinfo=UTC), timedelta(minutes=5))
+    assert judged.verdict is Verdict.OUT_OF_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Schedule.daily(at=b"01:30", **LAGOS), "at=b'01:30'"),  # type: ignore[arg-type]
+        (lambda: Schedule.daily(at="01:30", **LAGOS).without(dates=date(2026, 12, 25)), "Give a list"),  # type: ignore[arg-type]
+        (lambda: Schedule.daily(at="01:30", **LAGOS).without(dates=5), "dates=5"),  # type: ignore[arg-type]
+        (lambda: Schedule.cron(None, **LAGOS), 'Write "30 1'),  # type: ignore[arg-type]
+        (lambda: Schedule.daily(at="01:30", **LAGOS).next_after(datetime.min), "outside the years 2 to 9998"),
+        (lambda: zone_from_data("Africa/Lagos", b"", source="a test"), "Give the bytes"),
+        (lambda: Schedule.from_crontab("@DAILY /x", host_tz="Africa/Lagos"), "small letters"),
+        (lambda: Schedule.from_crontab("30 0 * * *", host_tz="Africa/Lagos"), "has no command"),
+        (lambda: Schedule.on_calendar("*-*-*T02:30", **LAGOS), "a space between them"),
+        (lambda: Schedule.on_calendar("10..20/30:00", **LAGOS), "never taken"),
+        (lambda: Schedule.on_calendar("0..23/24:00", **LAGOS), "goes beyond 23"),
+    ],
+)
+def test_what_is_refused_says_why_and_what_to_do(build: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        build()
+    assert said in f"{refused.value.message} {refused.value.hint}"
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tz", "said", "unsaid"),
+    [
+        ("Etc/GMT+0", "an old name", "turned round"),
+        ("Etc/Unknown", "a placeholder", "fixed offset"),
+        ("Etc/Nowhere", "there is no zone", "fixed offset"),
+        ("KST", "Did you mean tz='Asia/Seoul'", "nothing"),
+        ("GST", "abbreviation, not a zone: people write it for Asia/Dubai", "print"),
+        ("ICT", "Asia/Bangkok, Asia/Ho_Chi_Minh", "print"),
+        ("CLT", "America/Santiago", "print"),
+        ("BRT", "America/Sao_Paulo", "print"),
+        ("WAST", "Africa/Windhoek", "print"),
+        ("AMT", "America/Manaus, Asia/Yerevan", "print"),
+    ],
+)
+def test_what_is_no_zone_is_called_what_it_is(tz: str, said: str, unsaid: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        zone(tz)
+    told = f"{refused.value.message} {refused.value.hint}"
+    assert said in told and unsaid not in told
+
+
+def test_what_people_call_a_zone_names_places_that_are() -> None:
+    for places in zones.SAID.values():
+        assert [zone(place).key for place in places] == list(places)

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, islice, takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -24,6 +24,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 BERLIN = ZoneInfo("Europe/Berlin")
 EPOCH = datetime(1970, 1, 1)
 EVER = datetime(9998, 1, 1, tzinfo=UTC)
+RFC: dict[str, Any] = {"in_gap": "skip", "in_overlap": "first"}
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 
@@ -619,7 +620,20 @@ def test_no_text_raises_anything_but_a_configuration_error(text: str) -> None:
         assert parsed(rule.rule, datetime(2026, 1, 1)).rule == rule.rule
 
 
-@pytest.mark.parametrize("damage", [{"until": 5}, {"start": "soon"}, {"rule": "FREQ=DAILY;UNTIL=20300101T000000Z"}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"until": 5},
+        {"last": 5},
+        {"last": "soon"},
+        {"start": "soon"},
+        {"start": "2026-01-01"},
+        {"start": "2026-01-01T00:00:00+05:00"},
+        {"rule": "FREQ=DAILY;UNTIL=20300101T000000Z"},
+        {"rule": "FREQ=DAILY;COUNT=4"},  # without its end
+    ],
+    ids=str,
+)
 def test_a_damaged_record_is_refused(damage: dict[str, object]) -> None:
     record = Schedule.rrule("FREQ=DAILY", start=datetime(2026, 1, 1, tzinfo=UTC), tz="UTC").to_dict()
     record["rule"]["recurrence"].update(damage)  # type: ignore[index]
@@ -628,3 +642,75 @@ def test_a_damaged_record_is_refused(damage: dict[str, object]) -> None:
         Schedule.from_dict(record)
 
     assert refused.value.code == Code.BAD_SCHEDULE
+
+
+UNTIL = [
+    ("second", "20261025T003000Z", "10-24 00:30"),
+    ("second", "20261025T011500Z", "10-24 00:30"),
+    ("second", "20261025T013000Z", "10-25 01:30"),
+    ("both", "20261025T002959Z", "10-24 00:30"),
+    ("both", "20261025T003000Z", "10-25 00:30"),
+    ("both", "20261025T012959Z", "10-25 00:30"),
+    ("both", "20261025T013000Z", "10-25 01:30"),
+]
+
+
+@pytest.mark.parametrize(("in_overlap", "until", "last"), UNTIL)
+def test_nothing_is_due_after_until_in_a_repeated_hour(in_overlap: Any, until: str, last: str) -> None:
+    start = datetime(2026, 10, 23, 2, 30, tzinfo=BERLIN)
+
+    schedule = Schedule.rrule(f"FREQ=DAILY;UNTIL={until}", start=start, tz="Europe/Berlin", in_overlap=in_overlap)
+
+    for copy in (schedule, Schedule.from_dict(schedule.to_dict()), pickle.loads(pickle.dumps(schedule))):
+        assert f"{list(copy.between(start, EVER))[-1]:%m-%d %H:%M}" == last
+        assert f"{copy.previous_before(EVER):%m-%d %H:%M}" == last
+        assert str(copy) == str(schedule)
+
+
+@pytest.mark.parametrize(
+    ("in_gap", "until", "last"),
+    [
+        ("shift", "20260329T011500Z", "03-28 01:30"),
+        ("shift", "20260329T013000Z", "03-29 01:30"),
+        ("after", "20260329T005959Z", "03-28 01:30"),
+        ("after", "20260329T010000Z", "03-29 01:00"),
+    ],
+)
+def test_nothing_is_due_after_until_behind_a_gap(in_gap: Any, until: str, last: str) -> None:
+    start = datetime(2026, 3, 27, 2, 30, tzinfo=BERLIN)
+
+    schedule = Schedule.rrule(f"FREQ=DAILY;UNTIL={until}", start=start, tz="Europe/Berlin", in_gap=in_gap)
+
+    assert f"{list(schedule.between(start, EVER))[-1]:%m-%d %H:%M}" == last
+
+
+def test_an_until_ends_its_own_rule_only() -> None:
+    start = datetime(2026, 10, 23, 2, 30, tzinfo=BERLIN)
+    ending = Schedule.rrule(
+        "FREQ=DAILY;UNTIL=20261025T003000Z", start=start, tz="Europe/Berlin", in_gap="after", in_overlap="both"
+    )
+    weekly = Schedule.cron("30 2 * * 0", tz="Europe/Berlin", in_gap="after", in_overlap="both")
+
+    night = (ending | weekly).between(datetime(2026, 10, 25, tzinfo=UTC), datetime(2026, 10, 26, tzinfo=UTC))
+
+    assert [f"{run:%H:%M}" for run in night] == ["00:30", "01:30"]
+
+
+@pytest.mark.parametrize("policy", [{"in_gap": "after"}, {"in_gap": "shift"}, {"in_overlap": "both"}], ids=str)
+@pytest.mark.parametrize("joined", [False, True])
+def test_another_policy_counts_as_if_the_rule_was_built_with_it(policy: dict[str, Any], joined: bool) -> None:
+    start = datetime(2026, 3, 27, 2, 30, tzinfo=BERLIN)
+    span: dict[str, Any] = {"start": start, "end": datetime(2027, 1, 1, tzinfo=UTC)}
+
+    def built(**more: Any) -> Schedule:
+        counted = Schedule.rrule("FREQ=DAILY;COUNT=4", start=start, tz="Europe/Berlin", **more)
+        return counted | Schedule.daily(at="12:00", tz="Europe/Berlin", **{**RFC, **more}) if joined else counted
+
+    assert built().diff(**policy, **span) == built().diff(built(**policy), **span)
+
+
+def test_a_count_that_the_calendar_cannot_hold_survives_being_written() -> None:
+    rare = Schedule.rrule("FREQ=YEARLY;COUNT=10000", start=datetime(2026, 1, 1, tzinfo=UTC), tz="UTC")
+
+    assert Schedule.from_dict(rare.to_dict()) == rare
+    assert rare.previous_before(EVER) == datetime(9997, 1, 1, tzinfo=UTC)

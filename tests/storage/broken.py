@@ -325,6 +325,29 @@ class Fails(LocalStore):
         raise StorageError("no answer", retryable=True)
 
 
+class Full(LocalStore):
+    """No space is left there, which is no fault of a store."""
+
+    def put_new(self, name: str, data: Data) -> None:
+        raise StorageError(f"storing {name}: no space left", code=Code.STORE_FULL)
+
+
+class ListsWhatIsGone(LocalStore):
+    """What was deleted stays in its lists, as some servers do it with what several have written at once."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        super().__init__(root)
+        self.gone: set[ObjectInfo] = set()
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        shown = (info for info in self.gone if info.name.startswith(prefix))
+        return sorted({*super().list(prefix), *shown}, key=lambda info: info.name)
+
+    def delete(self, name: str) -> None:
+        self.gone.update(info for info in super().list("") if info.name == name)
+        super().delete(name)
+
+
 FAULTS: dict[str, Callable[[str | os.PathLike[str]], DeleteStore]] = {
     found.__name__: found
     for found in list(globals().values())

@@ -130,6 +130,16 @@ def test_who_is_not_exclusive_passes_and_is_told_to_be_so(tmp_path: Path) -> Non
     assert "NOT exclusive" in report.table()
 
 
+def test_exclusive_is_only_what_processes_were_seen_to_be(tmp_path: Path) -> None:
+    tried = report_of(tmp_path / "check-store", "Whole", "race-of-threads", "race-of-processes").capabilities
+    untried = report_of(tmp_path / "check-store", "Whole", "race-of-threads").capabilities
+    not_even_threads = report_of(tmp_path / "check-store", "LooksThenWrites", "race-of-threads").capabilities
+
+    assert (tried.exclusive_create, tried.exclusive_rounds > 0) == (True, True)
+    assert (untried.exclusive_create, untried.exclusive_rounds) == (None, 0)
+    assert not_even_threads.exclusive_create is False
+
+
 def test_a_store_that_lives_in_memory_is_tested_as_far_as_it_goes() -> None:
     url = f"memory://{uuid.uuid4().hex}"
     store = open_store(url, create=True)
@@ -141,6 +151,7 @@ def test_a_store_that_lives_in_memory_is_tested_as_far_as_it_goes() -> None:
     assert untried == {"processes", "fork", "race-of-processes", "killed-writer", "wrong-address", "clock"}
     assert report.passed
     assert report.capabilities.durable == "process"
+    assert report.capabilities.exclusive_create is True
     assert [info.name for info in store.list("")] == ["packs/one"]
 
 
@@ -175,6 +186,16 @@ def test_a_store_that_does_not_answer_for_now_has_neither_passed_nor_failed(tmp_
     assert not report.passed
     assert not report.failed
     assert "could not be tried: ranges" in report.statement
+
+
+@pytest.mark.parametrize("name", ["race-of-threads", "race-of-processes", "processes", "fork", "killed-writer"])
+def test_a_disk_that_is_full_is_no_fault_of_the_store(tmp_path: Path, name: str) -> None:
+    report = report_of(tmp_path / "check-store", "Full", name)
+
+    (result,) = report.checks
+    assert result.outcome is Outcome.NOT_TRIED, result.what
+    assert "store-full" in result.what or "no space left" in result.what
+    assert not report.failed
 
 
 def test_a_store_that_hangs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +244,12 @@ def test_where_nothing_can_be_removed_little_is_written_and_named(tmp_path: Path
     assert [finding.code for finding in report.findings] == [Code.STORE_TEST_LEFT]
     assert "delete/one and 1 more" in report.findings[0].what
     assert {result.what for result in report.checks[1:]} == {"what it writes could not be removed again"}
+
+
+def test_what_only_a_list_still_shows_is_not_left_behind(tmp_path: Path) -> None:
+    report = report_of(tmp_path / "check-store", "ListsWhatIsGone", "round-trip")
+
+    assert report.findings == ()
 
 
 # What it touches

@@ -79,6 +79,29 @@ def test_memory_opens_by_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("backup@nas:/srv/backups", "sftp://backup@nas/srv/backups"),
+        ("backup@nas.local:backups/orders", "sftp://backup@nas.local/backups/orders"),
+        ("backup@nas:", "sftp://backup@nas/"),
+    ],
+)
+def test_a_place_as_scp_writes_it_is_answered_with_its_url(text: str, offered: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(text)
+
+    assert f"{offered} " in caught.value.hint + " "
+    assert "whole path" in caught.value.hint
+
+
+def test_a_password_in_such_a_place_is_not_repeated() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_store("backup:secret@nas:/srv/backups")
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

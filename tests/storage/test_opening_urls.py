@@ -163,6 +163,19 @@ def test_a_refusal_repeats_no_password(url: str) -> None:
         error = error.__context__
 
 
+@pytest.mark.parametrize("url", ["sftp://host/~/x", "ssh://ann@host/~ann", "ftp://host/~/x"])
+def test_a_home_that_no_server_would_find_is_refused(url: str) -> None:
+    with refused(match="begins with '~'") as caught:
+        open_store(url, create=True)
+
+    assert "/home/" in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/~x", "webdav://host/~ann/x", "sftp://host/srv/~x"])
+def test_a_tilde_elsewhere_is_a_name_like_others(url: str) -> None:
+    assert open_store(url).url == url
+
+
 def test_a_server_whose_key_nobody_checks_is_refused() -> None:
     with refused(match="known_hosts=None") as caught:
         open_store("sftp://host/srv", storage_options={"known_hosts": None})

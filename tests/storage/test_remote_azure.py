@@ -434,7 +434,32 @@ def test_closing_ends_its_connections(azure_server: AzureServer, folder: str, pr
     transport.close()
 
 
+def test_nothing_is_printed_while_what_was_refused_is_tried_again(
+    azure_server: AzureServer, folder: str, proxy: FaultProxy
+) -> None:
+    code = "import sys; from safebackup.storage import open_store; "
+    code += "open_store(sys.argv[1], storage_options={'connection_string': sys.argv[2]}).list('')"
+    proxy.mode = Mode.status(503).first(3)
+    url, string = azure_server.url_at(folder, proxy.port), azure_server.options_at(proxy.port)["connection_string"]
+
+    done = subprocess.run([sys.executable, "-c", code, url, str(string)], capture_output=True, text=True, check=False)
+
+    assert (proxy.struck, done.returncode, done.stderr) == (3, 0, "")
+
+
 # Credentials
+
+
+def test_without_credentials_it_is_said_where_they_may_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCOUNT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(StorageError) as caught:
+        remote_store("az://container/x", {}, limits=LIMITS).list("")
+
+    assert caught.value.code is Code.STORE_DENIED
+    assert not caught.value.retryable
+    assert "AZURE_STORAGE_CONNECTION_STRING" in caught.value.hint
 
 
 def test_a_key_is_shown_nowhere(

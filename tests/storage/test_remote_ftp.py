@@ -660,6 +660,22 @@ def test_s7_a_disk_that_fills_keeps_nothing_partial_and_is_used_again(vsftpd: Vs
         closed(store)
 
 
+def test_a_server_that_breaks_off_when_its_disk_is_full_is_left_without_remnants(ftp_server: FtpServer) -> None:
+    folder = fresh()
+    closed(opened(ftp_server, folder, create=True))
+    with small_disk(ftp_server.root / folder) as disk:
+        store = opened(ftp_server, folder, limits=HASTY)
+        store.put_new("packs/one", bytes(MIB))
+        for number in range(3):
+            with pytest.raises(StorageError, match="disk is full") as caught:
+                store.put_new(f"packs/large-{number}", bytes(9 * MIB))
+
+            assert caught.value.retryable
+            assert list(files_below(disk)) == ["packs/one"]
+        store.put_new("packs/two", bytes(2 * MIB))
+        closed(store)
+
+
 @contextmanager
 def small_disk(path: Path) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=777", "tmpfs", str(path)]

@@ -771,6 +771,48 @@ def test_s7_an_upload_that_was_cut_leaves_nothing_visible(
         store.get("packs/two")
 
 
+def ended(code: str, url: str, options: dict[str, object]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, url, json.dumps(options)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_nothing_is_printed_while_what_was_cut_is_tried_again(
+    ssh_server: SshServer, proxy: FaultProxy, folder: str
+) -> None:
+    closed(opened(ssh_server, folder, create=True))
+    proxy.mode = Mode.cut_up(400_000).first(2)
+    url, options = ssh_server.url_at(folder, proxy.port), ssh_server.options_at(proxy.port)
+
+    put = ended(_PUTTING, url, options)
+    struck = proxy.struck
+    proxy.mode = Mode.cut_down(400_000).first(2)
+    got = ended(_GETTING, url, options)
+
+    assert (struck, put.returncode, put.stderr) == (2, 0, "")
+    assert (proxy.struck, got.returncode, got.stderr) == (2, 0, "")
+
+
+_OPENING = """
+import gc, json, sys
+from safebackup.storage import open_store
+store = open_store(sys.argv[1], storage_options=json.loads(sys.argv[2]))
+"""
+_PUTTING = (
+    _OPENING
+    + """
+store.put_new("packs/one", bytes(9_000_000))
+gc.collect()
+"""
+)
+_GETTING = (
+    _OPENING
+    + """
+assert store.get("packs/one") == bytes(9_000_000)
+gc.collect()
+"""
+)
+
+
 def test_s9_after_a_fork_parent_and_child_both_go_on(ssh_server: SshServer, folder: str) -> None:
     code = """
 import os, time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -30,6 +31,7 @@ from safebackup.storage.remote.multistatus import DoubtfulAnswerError
 from safebackup.storage.remote.reaching import transport_of
 from safebackup.storage.remote.webdav import WebdavTransport
 from safebackup.testing.proxy import FaultProxy, Mode
+from tests.cli.program import safebackup
 from tests.servers import WebdavServer, start_webdav
 from tests.storage.contract import HOSTILE, MIB, StoreContract, outcome_of_put
 from tests.storage.other_webdav import start_apache, start_wsgidav
@@ -944,6 +946,27 @@ def test_with_an_s_it_is_never_without_tls(webdav_server: WebdavServer, relay: R
 
         assert caught.value.retryable
     assert relay.seen == []
+
+
+def test_auth_that_is_no_pair_is_refused_with_its_form(webdav_server: WebdavServer) -> None:
+    for bad in ("ann:hunter2", ["hunter2"], ("ann", "hunter2", "x")):
+        with pytest.raises(ConfigurationError) as caught:
+            open_store(webdav_server.url("place"), storage_options=webdav_server.options | {"auth": bad}).list("")
+
+        assert '["user", "password"]' in caught.value.hint
+        assert "hunter2" not in str(caught.value)
+
+
+def test_credentials_in_a_file_open_a_store_from_the_terminal(webdav_server: WebdavServer, tmp_path: Path) -> None:
+    open_store(webdav_server.url("terminal"), storage_options=webdav_server.options, create=True)
+    (tmp_path / "auth").write_text(json.dumps(webdav_server.options["auth"]))
+
+    done = safebackup(
+        *("init", webdav_server.url("terminal/a"), "--no-key", "--storage-option", "auth=@auth"), folder=tmp_path
+    )
+
+    assert done.status == 0, done.err
+    assert webdav_server.peek("terminal/a")
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ def test_a_promise_of_ones_own_names_the_runs_that_it_returns() -> None:
         lambda: check_schedule(NIGHTLY, promise=lambda runs: [runs[0].instant]),  # type: ignore[list-item]
         lambda: check_schedule(NIGHTLY, promise="never"),  # type: ignore[arg-type]
         lambda: check_schedule(NIGHTLY, promise=7),  # type: ignore[arg-type]
+        lambda: check_schedule("30 1 * * *"),  # type: ignore[arg-type]
         lambda: check_schedule(NIGHTLY, start=END, end=START),
         lambda: check_schedule(NIGHTLY, start=datetime(2026, 1, 1)),
         lambda: never_more_than(hours=0),
@@ -166,7 +167,7 @@ def test_a_promise_of_ones_own_names_the_runs_that_it_returns() -> None:
         lambda: never_inside("8-18"),
         lambda: never_inside("08:00-18:00", tz="WAT"),
     ],
-    ids=map(str, range(10)),
+    ids=map(str, range(11)),
 )
 def test_what_is_no_promise_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError) as refused:

@@ -16,7 +16,7 @@ import attrs
 
 from safebackup.backup.rules import Rules
 from safebackup.backup.streams import AnyStream, CommandSource, StreamSource, commands_of
-from safebackup.backup.url_source import UrlSource
+from safebackup.backup.url_source import UrlSource, without_end_slash
 from safebackup.commands import Command
 from safebackup.errors import Code, ConfigurationError, NotFoundError, StorageError
 from safebackup.findings import AT_HOME, is_text, printable, starts_at_home
@@ -163,7 +163,7 @@ class Source:
             )
         source = UrlSource(
             url=url,
-            name=_name(name) or shown(url),
+            name=_name(name) or shown(without_end_slash(url)),
             storage_options=dict(storage_options or {}),
             exclude=_lines("exclude", exclude),
             include=_lines("include", include),

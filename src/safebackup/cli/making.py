@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -314,6 +315,11 @@ def _source(paths: list[str], what: What, stream: Stream, *, behind_dashes: list
         raise ConfigurationError(
             "nothing to back up is named",
             hint="Name a folder: safebackup backup /srv/data; or use --stdin or --command.",
+        )
+    if behind_dashes and shutil.which(behind_dashes[0]) and not os.path.lexists(behind_dashes[0]):
+        raise ConfigurationError(
+            f"{behind_dashes[0]!r} is a program and no path here, and nothing says what its output shall be called",
+            hint=f"safebackup backup --command NAME -- {shlex.join(behind_dashes)}",
         )
     if url := next((path for path in paths if is_url(path)), None):
         return _url_source(url, paths, what)

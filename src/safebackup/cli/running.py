@@ -31,7 +31,9 @@ class Screen:
     """What is shown, and where."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when all is well.")] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but what was asked for when all is well.")
+    ] = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print what is done, also where nobody watches a terminal.")
     ] = False

@@ -238,4 +238,7 @@ def write_file(path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(text)
     except OSError as error:
-        raise StorageError.from_os(f"writing {path}", error) from error
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="Name a place in a folder that is there, that has space, and where you may write.",
+        ) from error

@@ -141,10 +141,19 @@ def lint(
         ),
     ] = None,
     target: Annotated[
-        Literal["quartz", "eventbridge", "apscheduler"] | None,
-        typer.Option(
-            "--target", help="The cron expression is to be copied to this program, which counts weekdays otherwise."
-        ),
+        Literal[
+            "quartz",
+            "eventbridge",
+            "apscheduler",
+            "crontab",
+            "systemd",
+            "kubernetes",
+            "icalendar",
+            "healthchecks",
+            "sentry",
+        ]
+        | None,
+        typer.Option("--target", help="It is to be copied or exported to this program, which may read it otherwise."),
     ] = None,
     no_host: Annotated[
         bool, typer.Option("--no-host", help="Do not look at this host's zone: it is not where the schedule will run.")
@@ -171,10 +180,17 @@ def lint(
         report={"schedule": str(schedule)},
         findings=findings,
         findings_total=len(findings),
-        summary=f"{count_text(doubtful, 'warning')} for {one_line(str(schedule))}"
+        summary=f"{_counted(findings)} for {one_line(str(schedule))}"
         if doubtful
         else f"nothing doubtful in {count_text(years, 'year')} of {one_line(str(schedule))}",
     )
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    """How many errors and warnings there are, as far as there are any."""
+    words = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"))
+    counts = [(sum(finding.severity is severity for finding in findings), word) for severity, word in words]
+    return " and ".join(count_text(count, word) for count, word in counts if count)
 
 
 def next_(

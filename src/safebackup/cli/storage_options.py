@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from safebackup.errors import ConfigurationError
 
 _SECRETS = {
     "account_key",
+    "auth",
+    "aws_secret_access_key",
+    "aws_session_token",
     "connection_string",
     "credential",
     "passphrase",
@@ -24,6 +27,8 @@ _SECRETS = {
 def storage_options_of(option: str, given: Sequence[str] | None) -> dict[str, object]:
     """What was written behind each `option`: JSON where it is JSON, else text; `@FILE` is what a file holds.
 
+    A file holds a list or an object of JSON, or else its first line is the text.
+
     Raises:
         ConfigurationError: one is no NAME=VALUE, its file cannot be read, or a secret was written out.
     """
@@ -36,28 +41,33 @@ def storage_options_of(option: str, given: Sequence[str] | None) -> dict[str, ob
             )
         if name in found:
             raise ConfigurationError(f"{option} {name} is given twice", hint="Leave one of them out.")
-        if value.startswith("@"):
-            found[name] = _first_line(option, name, value[1:])
-        elif name in _SECRETS:
+        found[name] = _in_file(option, name, value[1:]) if value.startswith("@") else _value(value)
+        if not value.startswith("@") and _is_secret(name, found[name]):
             raise ConfigurationError(
                 f"{option} {name} is written on the command line, which every user of this machine can read",
                 hint=f"Write it into a file and name that: {option} {name}=@FILE; or use the environment, as the "
                 "provider's own tools do.",
             )
-        else:
-            found[name] = _value(value)
     return found
 
 
-def _first_line(option: str, name: str, file: str) -> str:
+def _is_secret(name: str, value: object) -> bool:
+    if isinstance(value, Mapping):
+        return name == "token" or any(_is_secret(inner, each) for inner, each in value.items())
+    return name in _SECRETS
+
+
+def _in_file(option: str, name: str, file: str) -> object:
     try:
-        with open(file, encoding="utf-8") as text:
-            return text.readline().rstrip("\r\n")
+        with open(file, encoding="utf-8") as opened:
+            text = opened.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{option} {name}: {file} cannot be read: {getattr(error, 'strerror', None) or error}",
-            hint="Its first line is the value.",
+            hint="Its first line is the value, or all of it is a list or an object of JSON.",
         ) from error
+    value = _value(text)
+    return value if isinstance(value, list | dict) else text.split("\n", 1)[0].rstrip("\r")
 
 
 def _value(text: str) -> object:

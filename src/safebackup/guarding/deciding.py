@@ -23,6 +23,7 @@ CLOCK_TOLERANCE = 120  # so far a correction may set a clock back, two hosts may
 # A run on a host that cannot be asked is taken for active so long after its start, or after its deadline.
 PRESUMED_SECONDS = 12 * 3600
 AFTER_DEADLINE = 300
+OVERRIDE = "an override with a reason (--override; override= in Python)."
 _NOTICEABLE = 900  # cron starts what it runs within seconds
 _NEAR = 300
 _QUARTER = 900
@@ -92,7 +93,7 @@ def _clock(start: Start, state: State | None) -> Iterator[Reason]:
             code=Code.CLOCK_NOT_SANE,
             text=f"the clock shows {shown}, {telling.how_long(state.newest_clock - start.now)} before a time that an "
             f"earlier run has seen, {moments.write_instant(state.newest_clock)}",
-            hint="Set the clock. If it is right and was wrong then: an override with a reason, once.",
+            hint="Set the clock. If it is right and was wrong then: " + OVERRIDE,
         )
 
 
@@ -103,12 +104,14 @@ def _window(start: Start, state: State | None) -> Iterator[Reason]:
     due = None if judgement.due is None else int(judgement.due.instant.timestamp())
     forbidden = _forbidden(start)
     code, what = Code.START_OUTSIDE_WINDOW, _how_late(start, judgement)
-    hint = "To start it all the same, once: an override with a reason. To allow late starts: a longer grace."
+    hint = f"To start it all the same, once: {OVERRIDE}"
+    if due is not None and due <= start.now:
+        hint += " To allow starts as late as this: a longer grace."
     if judgement.verdict is Verdict.SHIFTED:
         code, hint = Code.START_SHIFTED, _when_on_host(start, due)
     elif forbidden:
         code = Code.START_FORBIDDEN
-        hint = "Wait until these hours are over. If it cannot wait: an override with a reason."
+        hint = f"Wait until these hours are over. If it cannot wait: {OVERRIDE}"
     about_host = [finding.what for finding in _host_findings(start, state)]
     clocks = "\n".join([_clocks(start, due), *about_host])
     yield Reason(code=code, text=what + forbidden, clocks=clocks, hint=hint, due=due)
@@ -167,7 +170,7 @@ def _active(start: Start, state: State | None, life: Life, lock_is_free: bool) -
         hint = (
             "Let it end, or end it. A deadline ends one that hangs."
             if firm
-            else "Its host cannot be asked. If it is gone: an override with a reason."
+            else f"Its host cannot be asked. If it is gone: {OVERRIDE}"
         )
     yield Reason(code=Code.RUN_ACTIVE, text=text, hint=hint, due=due, firm=firm)
 
@@ -184,7 +187,7 @@ def _done(start: Start, state: State | None) -> Iterator[Reason]:
         text=f"the run {done.run_id} has succeeded already: started {moments.write_instant(done.started)} on "
         f"{done.host}, finished {ended}",
         clocks=_clocks(start, due),
-        hint="Look what else starts it. To run it once more: an override with a reason.",
+        hint=f"Look what else starts it. To run it once more: {OVERRIDE}",
         due=due,
     )
 

@@ -29,6 +29,7 @@ from safebackup.format.objects import Identity, StoredObject, build_record
 from safebackup.format.records import Configuration, SnapshotBody
 from safebackup.format.sealing import Keyring
 from safebackup.instants import Instant, from_nanoseconds
+from safebackup.remotes import is_remote
 from safebackup.repository.configuring import INTENTS, Configurations, read_configurations
 from safebackup.repository.founding import agree
 from safebackup.repository.history import History, read_history
@@ -148,7 +149,7 @@ class Repository:
 
     def _snapshots(self, history: History) -> list[Snapshot]:
         for name, problem in history.problems.items():
-            logger.warning("%s is left out: %s", name, problem)
+            logger.warning("%s is left out: %s", name, problem.message)
         for name in sorted(history.lost_snapshots):
             logger.warning("%s is gone: it was published, and was not removed by plan", name)
         snapshots = [bind(self, name, body, history) for name, body in history.snapshots.items()]
@@ -380,7 +381,9 @@ def attach(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Reposito
         raise NotFoundError(
             f"there is no repository at {store.url}: {error.message}",
             code=Code.NO_REPOSITORY,
-            hint=f"Is its disk mounted? To make a new repository: Repository.create({store.url!r}, key=…)",
+            hint=error.hint
+            if is_remote(store.url)
+            else f"Is its disk mounted? To make a new repository: Repository.create({store.url!r}, key=…)",
         ) from error
     configurations.require("read")
     founding = configurations.founding

@@ -10,7 +10,7 @@ import attrs
 
 from safebackup.errors import Code, ConfigurationError
 from safebackup.instants import Instant
-from safebackup.schedule import moments
+from safebackup.schedule import moments, promises
 from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.rules import Due, Why
 from safebackup.schedule.turns import FIRST, LAST, turns_of
@@ -82,7 +82,10 @@ class Missed:
         if policy not in ("latest", "all", "none"):
             raise bad(f"policy={policy!r} is not one of 'latest', 'all', 'none'", "Say which runs to make up for.")
         if at_most is not None and (policy != "all" or type(at_most) is not int or at_most < 1):
-            raise bad(f"at_most={at_most!r}", "It is a number from 1 on, and goes with policy='all'.")
+            raise bad(
+                f"at_most={at_most!r} with policy={policy!r} makes no sense",
+                "at_most= is a whole number from 1 on, and goes with policy='all'.",
+            )
         runs = self.runs
         if within is not None:
             oldest = self.now - timedelta(seconds=whole_seconds(within, "within"))
@@ -93,14 +96,24 @@ class Missed:
 
 def next_after(schedule: Schedule, moment: datetime) -> Instant | None:
     """The first instant later than a moment."""
-    found = schedule.rule.at_or_after(max(moments.floor(moment, "moment", schedule.zone) + 1, FIRST))
-    return None if found is None else moments.instant(found)
+    return _promised(
+        schedule, schedule.rule.at_or_after(max(moments.floor(moment, "moment", schedule.zone) + 1, FIRST))
+    )
 
 
 def previous_before(schedule: Schedule, moment: datetime) -> Instant | None:
     """The last instant earlier than a moment."""
-    found = schedule.rule.at_or_before(min(moments.ceiling(moment, "moment", schedule.zone) - 1, LAST))
-    return None if found is None else moments.instant(found)
+    return _promised(
+        schedule, schedule.rule.at_or_before(min(moments.ceiling(moment, "moment", schedule.zone) - 1, LAST))
+    )
+
+
+def _promised(schedule: Schedule, found: int | None) -> Instant | None:
+    """What a rule answers as an instant; refused in forbidden hours, beyond the years in which these were checked."""
+    if found is None:
+        return None
+    promises.require_free(schedule.rule, schedule.zone, schedule.forbidden, found)
+    return moments.instant(found)
 
 
 def seconds_between(schedule: Schedule, start: int, end: int) -> Iterator[int]:
@@ -108,6 +121,8 @@ def seconds_between(schedule: Schedule, start: int, end: int) -> Iterator[int]:
     at_or_after = schedule.rule.at_or_after
     found = at_or_after(max(start, FIRST))
     while found is not None and found < end:
+        if schedule.forbidden:
+            promises.require_free(schedule.rule, schedule.zone, schedule.forbidden, found)
         yield found
         found = at_or_after(found + 1)
 
@@ -132,7 +147,9 @@ def occurrence_at(schedule: Schedule, moment: datetime) -> Occurrence | None:
     """What is due at exactly that instant."""
     second = moments.floor(moment, "moment", schedule.zone)
     due = None if moment.microsecond else schedule.rule.due_at(second)
-    return None if due is None else as_occurrence(due, schedule.zone)
+    if due is None or _promised(schedule, second) is None:
+        return None
+    return as_occurrence(due, schedule.zone)
 
 
 def as_occurrence(due: Due, zone: Zone) -> Occurrence:
@@ -191,5 +208,4 @@ def missed(schedule: Schedule, last_success: datetime, now: datetime, grace: tim
     for second in seconds_between(schedule, since + 1, until + 1):
         (pending if second + allowed >= until else overdue).append(_occurrence(schedule, second))
     following = schedule.rule.at_or_after(max(until + 1, FIRST))
-    upcoming = None if following is None else moments.instant(following)
-    return Missed(tuple(overdue), tuple(pending), upcoming, moments.aware(now))
+    return Missed(tuple(overdue), tuple(pending), _promised(schedule, following), moments.aware(now))

@@ -56,7 +56,7 @@ def write_time(second: int) -> str:
 
 def read_times(at: At) -> tuple[int, ...]:
     """One or several times of day, in order."""
-    several = [at] if isinstance(at, str | time) or not isinstance(at, Iterable) else list(at)
+    several = [at] if isinstance(at, str | bytes | time) or not isinstance(at, Iterable) else list(at)
     if not several:
         raise bad("at= names no time of day", 'Write one or several: at="01:30".')
     return tuple(sorted({read_time(one) for one in several}))

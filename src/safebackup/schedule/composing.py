@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.days import ORDINAL, Days, EveryDay, Grid, Listed, MonthDays, Times
 from safebackup.schedule.recurrences import AnyOf, Civil, Recurrence
 from safebackup.schedule.rules import Due, Rule
-from safebackup.schedule.turns import DAY, LAST, turns_of
+from safebackup.schedule.turns import DAY, FIRST, LAST, turns_of
 from safebackup.schedule.walls import Walls
 from safebackup.schedule.windows import Window, read_window
 from safebackup.schedule.zones import Zone
@@ -24,8 +24,10 @@ from safebackup.schedule.zones import Zone
 if TYPE_CHECKING:
     from safebackup.schedule.schedule import Schedule
 
-# By 2100 no zone file lists a change singly any more; from then on calendar and clocks repeat every 400 years.
+# By 2100 no zone file lists a change singly any more, and before 1800 none has any: beyond these two, calendar and
+# clocks repeat every 400 years.
 _SETTLED = (date(2100, 1, 1).toordinal() - ORDINAL) * DAY
+_UNCHANGED = (date(1800, 1, 1).toordinal() - ORDINAL) * DAY
 _CYCLE = 146_097 * DAY
 
 
@@ -176,6 +178,30 @@ class Without:
     zone: Zone
     window: Window | None
     dates: frozenset[date]
+    # Of this and of all such rules inside of it, so that what they leave out together is passed over at once.
+    _base: Rule = attrs.field(init=False, eq=False, repr=False)
+    _windows: tuple[Window, ...] = attrs.field(init=False, eq=False, repr=False)
+    _dates: frozenset[date] = attrs.field(init=False, eq=False, repr=False)
+    _singular: tuple[int, int] = attrs.field(init=False, eq=False, repr=False)
+
+    @_base.default
+    def _find_base(self) -> Rule:
+        return self.part._base if isinstance(self.part, Without) else self.part
+
+    @_windows.default
+    def _find_windows(self) -> tuple[Window, ...]:
+        own = () if self.window is None else (self.window,)
+        return (*own, *self.part._windows) if isinstance(self.part, Without) else own
+
+    @_dates.default
+    def _find_dates(self) -> frozenset[date]:
+        return self.dates | self.part._dates if isinstance(self.part, Without) else self.dates
+
+    @_singular.default
+    def _find_singular(self) -> tuple[int, int]:
+        """Between these two lies everything that does not repeat: single changes of the clocks, and the dates."""
+        days = [(day.toordinal() - ORDINAL) * DAY for day in self._dates]
+        return min([_UNCHANGED, *days]), max([_SETTLED, *days])
 
     @property
     def refuses(self) -> bool:
@@ -184,23 +210,24 @@ class Without:
 
     def at_or_after(self, instant: int) -> int | None:
         """The first instant from `instant` on."""
-        until = max(instant, _SETTLED) + _CYCLE
-        found = self.part.at_or_after(instant)
+        until = max(instant, self._singular[1]) + _CYCLE
+        found = self._base.at_or_after(instant)
         while found is not None and found <= until:
-            wall = found + turns_of(self.zone).offset_at(found)
-            if not self._leaves_out(wall):
+            later = self._kept_from(found, until)
+            if later == found:
                 return found
-            found = self.part.at_or_after(found + self._skip(wall, found))
+            found = self._base.at_or_after(later)
         return None
 
     def at_or_before(self, instant: int) -> int | None:
         """The last instant up to `instant`."""
-        found = self.part.at_or_before(instant)
-        while found is not None:
-            wall = found + turns_of(self.zone).offset_at(found)
-            if not self._leaves_out(wall):
+        since = min(instant, self._singular[0]) - _CYCLE
+        found = self._base.at_or_before(instant)
+        while found is not None and found >= since:
+            earlier = self._kept_up_to(found, since)
+            if earlier == found:
                 return found
-            found = self.part.at_or_before(found - self._skip_back(wall, found))
+            found = self._base.at_or_before(earlier)
         return None
 
     def due_at(self, instant: int) -> Due | None:
@@ -210,27 +237,31 @@ class Without:
         return None if left_out else due
 
     def _leaves_out(self, wall: int) -> bool:
-        if self.window is not None and self.window.holds(wall):
+        if any(window.holds(wall) for window in self._windows):
             return True
-        return bool(self.dates) and date.fromordinal(wall // DAY + ORDINAL) in self.dates
+        return bool(self._dates) and date.fromordinal(wall // DAY + ORDINAL) in self._dates
 
-    def _skip(self, wall: int, instant: int) -> int:
-        """How far to go on from an instant that is left out: past the window or the day, while the clocks stay."""
-        known, index = turns_of(self.zone).at_instant(instant)
-        if known.offsets[index] is None:
-            return 1
-        is_in_window = self.window is not None and self.window.holds(wall)
-        end = self.window.end_after(wall) if self.window is not None and is_in_window else wall - wall % DAY + DAY
-        return min(end - wall, known.instants[index + 1] - instant)
+    def _kept_from(self, instant: int, until: int) -> int:
+        """The first instant from `instant` on that is not left out, whatever is due; one after `until` if none is."""
+        while instant <= min(until, LAST):
+            _, end, offset = turns_of(self.zone).steady(instant)
+            wall = instant + offset
+            if not self._leaves_out(wall):
+                return instant
+            ends = [window.end_after(wall) for window in self._windows if window.holds(wall)]
+            instant = min(max(ends, default=wall - wall % DAY + DAY) - offset, end)
+        return instant
 
-    def _skip_back(self, wall: int, instant: int) -> int:
-        """How far to go back from an instant that is left out: before the window or the day, while the clocks stay."""
-        known, index = turns_of(self.zone).at_instant(instant)
-        if known.offsets[index] is None:
-            return 1
-        is_in_window = self.window is not None and self.window.holds(wall)
-        start = self.window.start if self.window is not None and is_in_window else 0
-        return min((wall - start) % DAY, instant - known.instants[index]) + 1
+    def _kept_up_to(self, instant: int, since: int) -> int:
+        """The last instant up to `instant` that is not left out, whatever is due; one before `since` if none is."""
+        while instant >= max(since, FIRST):
+            begin, _, offset = turns_of(self.zone).steady(instant)
+            wall = instant + offset
+            if not self._leaves_out(wall):
+                return instant
+            sizes = [(wall - window.start) % DAY for window in self._windows if window.holds(wall)]
+            instant = max(instant - max(sizes, default=wall % DAY), begin) - 1
+        return instant
 
     def text(self) -> str:
         """The rule and what is left out."""
@@ -357,6 +388,10 @@ def intersection(one: Schedule, other: object) -> Schedule:
 
 def without(schedule: Schedule, window: str | None, dates: Collection[date]) -> Schedule:
     """A schedule but for some hours of the day or some dates."""
+    given: object = dates
+    if given is not None and not isinstance(given, Iterable):
+        hint = "Give a list, be it of one: dates=[datetime.date(2026, 12, 25)]."
+        raise bad(f"dates={given!r} is no collection of dates", hint)
     dates = tuple(dates or ())
     if window is None and not dates:
         raise bad("nothing is to be left out", 'Name hours or dates: without("08:00-18:00"), without(dates=holidays).')
@@ -364,12 +399,16 @@ def without(schedule: Schedule, window: str | None, dates: Collection[date]) -> 
         raise bad(f"dates={dates!r} are not all dates", "Write datetime.date(2026, 12, 25).")
     read = None if window is None else read_window(window, "window")
     rule = Without(schedule.rule, schedule.zone, read, frozenset(dates))
-    begin = moments.first_second(schedule.checked_from, schedule.zone)
-    if rule.at_or_after(begin) is None and schedule.rule.at_or_after(begin) is not None:
+    require_something_left(rule, moments.first_second(schedule.checked_from, schedule.zone))
+    return attrs.evolve(schedule, rule=rule)
+
+
+def require_something_left(rule: Without, begin: int) -> None:
+    """Refuse a rule that leaves out everything that is due from an instant on."""
+    if rule.at_or_after(begin) is None and rule.part.at_or_after(begin) is not None:
         raise ConfigurationError(
             f"{rule.text()} never fires: everything is left out", code=Code.NEVER_FIRES, hint="Leave less out."
         )
-    return attrs.evolve(schedule, rule=rule)
 
 
 def spread(schedule: Schedule, up_to: timedelta, key: str) -> Schedule:

@@ -91,7 +91,7 @@ def parse_cron(expression: str, *, seconds: bool = False) -> Cron:
         ConfigurationError: it is malformed, doubtful, or never fires; the message names the field and the value.
     """
     if not isinstance(expression, str):
-        raise ConfigurationError(f"a cron expression is a text, not {expression!r}", code=Code.BAD_CRON)
+        _refuse(f"a cron expression is a text, not {expression!r}", 'Write "30 1 * * *", for example.')
     parts = _split(expression, seconds)
     second = _numbers(parts[0], _SECOND) if seconds else 1
     minute_text, hour_text, day_text, month_text, weekday_text = parts[-5:]
@@ -125,7 +125,7 @@ def _split(expression: str, seconds: bool) -> list[str]:
         text = ("0 " if seconds else "") + _ALIASES[text.lower()]
     if not text.isprintable() and not text.replace("\t", " ").isprintable():
         _refuse(f"{expression!r} holds a line break or a control character", "Write the fields on one line.")
-    parts = text.upper().split()
+    parts = text.split()
     wanted = 6 if seconds else 5
     if len(parts) != wanted:
         _refuse_count(expression, len(parts), wanted)
@@ -164,17 +164,25 @@ def _refuse(what: str, hint: str) -> NoReturn:
 def _numbers(text: str, field: _Field) -> int:
     """The bits of a field that holds nothing but numbers, names, ranges and steps."""
     mask = 0
-    for item in text.split(","):
+    for item in _items(text, field):
         mask |= _item(item, field)
     return mask
 
 
+def _items(text: str, field: _Field) -> list[str]:
+    items = text.split(",")
+    if "" in items:
+        raise field.refused(text, "a comma stands where a value is missing")
+    return items
+
+
 def _item(item: str, field: _Field) -> int:
-    if not item:
-        raise field.refused(item, "a comma stands where a value is missing")
     base, slash, step_text = item.partition("/")
     step = _step(item, step_text, field) if slash else 1
     if base == "*":
+        # Debian's users write */31 and */7 for a first day that must fit the other field of days too.
+        if slash and field.low + step > field.high and field not in (_DAY, _WEEKDAY):
+            raise field.refused(item, _beyond(step, field.low, field.high))
         return _bits_of(field.low, field.high, step)
     start_text, dash, end_text = base.partition("-")
     start = _number(start_text, item, field)
@@ -193,7 +201,13 @@ def _item(item: str, field: _Field) -> int:
         raise field.refused(item, f"the range runs backwards; if it is to wrap around, write {wrapped}")
     if field is _WEEKDAY and (start, end) == (0, 7):
         raise field.refused(item, "it counts Sunday twice; write 0-6, or * for every day")
+    if slash and start + step > end:
+        raise field.refused(item, _beyond(step, start, end))
     return _bits_of(start, end, step)
+
+
+def _beyond(step: int, start: int, end: int) -> str:
+    return f"a step of {step} from {start} goes beyond {end}: it would never be taken"
 
 
 def _bits_of(low: int, high: int, step: int) -> int:
@@ -203,7 +217,7 @@ def _bits_of(low: int, high: int, step: int) -> int:
 def _number(text: str, item: str, field: _Field) -> int:
     number = _NUMBERS.get(text)
     if number is None:
-        number = field.names.get(text)
+        number = field.names.get(text.upper())
     if number is not None:
         if not field.low <= number <= field.high:
             raise field.refused(item, f"{number} is not from {field.low} to {field.high}")
@@ -219,7 +233,7 @@ def _number(text: str, item: str, field: _Field) -> int:
             else f"{text} is not from {field.low} to {field.high}"
         )
         raise field.refused(item, why)
-    special = re.fullmatch(r"\w*(L|W)|\w+#\w+|H|R", text)
+    special = re.fullmatch(r"\w*(L|W)|\w+#\w+|H|R", text, re.IGNORECASE)
     why = "has no meaning here" if special else "is not a number" + (" or a name" if field.names else "")
     raise field.refused(item, f"{text!r} {why}")
 
@@ -240,12 +254,12 @@ def _day_field(text: str) -> MonthDays:
     """The day-of-the-month field."""
     mask = workdays = 0
     last = last_workday = False
-    for item in text.split(","):
-        if item == "L":
+    for item in _items(text, _DAY):
+        if item.upper() == "L":
             last = True
-        elif item == "LW":
+        elif item.upper() == "LW":
             last_workday = True
-        elif len(item) > 1 and item[-1] == "W" and item[:-1].isdigit():
+        elif len(item) > 1 and item[-1] in "Ww" and item[:-1].isdigit():
             workdays |= 1 << _number(item[:-1], item, _DAY)
         else:
             mask |= _item(item, _DAY)
@@ -257,15 +271,15 @@ def _weekday_field(text: str) -> tuple[int, tuple[Nth, ...]]:
     """The day-of-the-week field: its plain days, and n-th or last ones."""
     mask = 0
     nths: set[Nth] = set()
-    for item in text.split(","):
+    for item in _items(text, _WEEKDAY):
         day, hash_sign, nth = item.partition("#")
         if hash_sign:
             if nth not in ("1", "2", "3", "4", "5"):
                 raise _WEEKDAY.refused(item, f"after # stands which one in the month, 1 to 5, not {nth!r}")
             nths.add(Nth(_number(day, item, _WEEKDAY) % 7, int(nth)))
-        elif len(item) > 1 and item[-1] == "L" and (item[:-1] in _NUMBERS or item[:-1] in _WEEKDAY.names):
+        elif len(item) > 1 and item[-1] in "Ll" and (item[:-1] in _NUMBERS or item[:-1].upper() in _WEEKDAY.names):
             nths.add(Nth(_number(item[:-1], item, _WEEKDAY) % 7, -1))
-        elif item == "L":
+        elif item.upper() == "L":
             raise _WEEKDAY.refused(
                 item, "say which weekday is to be the last of its month, as 5L; for Saturday write 6"
             )

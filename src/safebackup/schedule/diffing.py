@@ -16,7 +16,9 @@ from safebackup.schedule.asking import Occurrence
 from safebackup.schedule.civil import bad
 from safebackup.schedule.composing import Spread, Union, Without
 from safebackup.schedule.cron import Cron
-from safebackup.schedule.policies import ELAPSED, ONCE, InGap, InOverlap, Preset, chosen_policy
+from safebackup.schedule.policies import ELAPSED, ONCE, InGap, InOverlap, Policy, Preset, chosen_policy
+from safebackup.schedule.recurrences import AnyOf, Recurrence
+from safebackup.schedule.rrule import RRule, counted
 from safebackup.schedule.rules import Due, Rule
 from safebackup.schedule.turns import FIRST, LAST, turns_of
 from safebackup.schedule.walls import Walls
@@ -160,12 +162,20 @@ def _under(rule: Rule, in_gap: InGap | None, in_overlap: InOverlap | None, like:
         default = rule.policy
         if like == "debian":  # which decides by the expression
             default = ELAPSED if isinstance(rule.recurrence, Cron) and rule.recurrence.is_wild else ONCE
-        return attrs.evolve(rule, policy=chosen_policy(default, in_gap=in_gap, in_overlap=in_overlap, like=like))
+        policy = chosen_policy(default, in_gap=in_gap, in_overlap=in_overlap, like=like)
+        return attrs.evolve(rule, policy=policy, recurrence=_counted(rule.recurrence, rule.zone, policy))
     if isinstance(rule, Union):
         return Union(tuple(_under(part, in_gap, in_overlap, like) for part in rule.parts))
     if isinstance(rule, Without | Spread):
         return attrs.evolve(rule, part=_under(rule.part, in_gap, in_overlap, like))
     return rule
+
+
+def _counted(recurrence: Recurrence, named: Zone, policy: Policy) -> Recurrence:
+    """The same, ending where its COUNT means under that policy."""
+    if isinstance(recurrence, AnyOf):
+        return AnyOf(tuple(_counted(part, named, policy) for part in recurrence.parts))
+    return counted(recurrence, named, policy) if isinstance(recurrence, RRule) else recurrence
 
 
 def _names(left: Schedule, right: Schedule) -> tuple[str, str]:

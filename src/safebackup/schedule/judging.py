@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -61,7 +61,12 @@ def classify(
         raise bad(f"grace={grace!r} is negative", "Say how late a run may start and still be on time.")
     started = moments.floor(actual, "actual", schedule.zone)
     if not FIRST <= started <= LAST:
-        raise ConfigurationError(f"actual={actual} lies outside the years 2 to 9998", code=Code.BAD_TIME)
+        raise ConfigurationError(
+            f"actual={actual} lies outside the years 2 to 9998",
+            code=Code.BAD_TIME,
+            hint="Give the instant at which the run started.",
+        )
+    starts = _starts(earlier, schedule)
     before = schedule.rule.at_or_before(started)
     after = schedule.rule.at_or_after(started + 1)
     offset = turns_of(schedule.zone).offset_at(started)
@@ -69,18 +74,40 @@ def classify(
         return _shifted(schedule, started, allowed) or _judged(
             schedule, Verdict.OUT_OF_WINDOW, _nearer(before, after, started), started
         )
-    starts = [moments.floor(other, "earlier", schedule.zone) for other in earlier]
-    is_taken = before is not None and any(before <= other < started for other in starts)
+    began = (started, actual.microsecond)
+    sooner = [second for second, part in starts if (second, part) < began]
     if before is not None and started - before <= allowed:
-        return _judged(schedule, Verdict.DOUBLE if is_taken else Verdict.ON_TIME, before, started)
+        return _judged(schedule, _or_double(Verdict.ON_TIME, schedule, before, allowed, sooner), before, started)
     if (shifted := _shifted(schedule, started, allowed)) is not None:
         return shifted
     if after is not None and after - started <= allowed:
-        return _judged(schedule, Verdict.EARLY, after, started)
+        return _judged(schedule, _or_double(Verdict.EARLY, schedule, after, allowed, sooner), after, started)
     nearer = _nearer(before, after, started)
     if nearer is None or nearer != before:
         return _judged(schedule, Verdict.OUT_OF_WINDOW, nearer, started)
-    return _judged(schedule, Verdict.DOUBLE if is_taken else Verdict.LATE, nearer, started)
+    return _judged(schedule, _or_double(Verdict.LATE, schedule, nearer, allowed, sooner), nearer, started)
+
+
+def _starts(earlier: object, schedule: Schedule) -> list[tuple[int, int]]:
+    """Other starts, each as its second and the microseconds after it.
+
+    Date-times of one zone would compare by its clock, which shows a repeated hour twice.
+    """
+    if not isinstance(earlier, Iterable):
+        raise bad(f"earlier={earlier!r} is no collection of date-times", "Give a list of starts, or leave it out.")
+    return [(moments.floor(other, "earlier", schedule.zone), other.microsecond) for other in earlier]
+
+
+def _or_double(verdict: Verdict, schedule: Schedule, due: int, allowed: int, sooner: list[int]) -> Verdict:
+    """The verdict, unless a sooner start was for the same occurrence.
+
+    That is one after it, or an early one that is not nearer to the occurrence before.
+    """
+    near = [start for start in sooner if start >= due - allowed]
+    if not near or max(near) >= due:
+        return Verdict.DOUBLE if near else verdict
+    previous = schedule.rule.at_or_before(due - 1)
+    return Verdict.DOUBLE if previous is None or due - max(near) <= max(near) - previous else verdict
 
 
 def _nearer(before: int | None, after: int | None, started: int) -> int | None:

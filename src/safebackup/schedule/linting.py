@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from safebackup.errors import Code, ConfigurationError
+from safebackup.errors import Code, ConfigurationError, RefusedError
 from safebackup.findings import Finding, Severity
 from safebackup.schedule import asking, moments, wording
 from safebackup.schedule.civil import bad, whole_seconds
 from safebackup.schedule.diffing import difference_words, differences, zone_data_finding
+from safebackup.schedule.exporting import TARGETS, TargetName, export, needs
 from safebackup.schedule.linting_turns import lint_turns
 from safebackup.schedule.linting_words import READERS, Reader, lint_words
 from safebackup.schedule.old_names import TODAY
-from safebackup.schedule.turns import LAST, turns_of
+from safebackup.schedule.turns import DAY, LAST, TurnTable, turns_of
+from safebackup.schedule.windows import Window
 from safebackup.schedule.zones import Zone, zone_from_data
 
 if TYPE_CHECKING:
@@ -36,13 +38,14 @@ def lint(
     host: HostTime | None,
     rpo: timedelta | None,
     duration: timedelta | None,
-    target: Reader | None,
+    target: Reader | TargetName | None,
 ) -> tuple[Finding, ...]:
     """What may surprise, over some years from `start`."""
     if type(years) is not int or not 1 <= years <= 100:
         raise bad(f"years={years!r} is not a number from 1 to 100", "Say over how many years to look.")
-    if target is not None and target not in READERS:
-        raise bad(f"target={target!r} is not one of {', '.join(map(repr, READERS))}", "Say what is to read the words.")
+    known = tuple(dict.fromkeys((*READERS, *TARGETS)))
+    if target is not None and target not in known:
+        raise bad(f"target={target!r} is not one of {', '.join(map(repr, known))}", "Say what is to read the words.")
     rpo = None if rpo is None else timedelta(seconds=whole_seconds(rpo, "rpo"))
     duration = None if duration is None else timedelta(seconds=whole_seconds(duration, "duration"))
     begin = moments.ceiling(start, "start", schedule.zone)
@@ -53,10 +56,12 @@ def lint(
     return (
         *_zone_name(schedule),
         *lint_turns(schedule, begin, end),
-        *lint_words(schedule, begin, end, target),
+        *lint_words(schedule, begin, end, next((each for each in READERS if each == target), None)),
         *_contention(schedule, begin, end),
         *_too_far_apart(schedule, begin, end, rpo),
         *_too_near(schedule, begin, end, duration),
+        *_into_forbidden_hours(schedule, begin, end, duration),
+        *_export(schedule, start, years, host, target),
         *([] if host is None else _host(schedule, host, start, years)),
     )
 
@@ -116,6 +121,65 @@ def _too_near(schedule: Schedule, start: int, end: int, duration: timedelta | No
     )
     action = "Run less often, or make runs shorter: until then the second one is refused or waits."
     yield _finding(schedule, Code.OVERRUN, Severity.WARNING, what, action)
+
+
+def _into_forbidden_hours(schedule: Schedule, start: int, end: int, duration: timedelta | None) -> Iterator[Finding]:
+    """The first run that is not over when the hours begin in which nothing may be due."""
+    if duration is None or not schedule.forbidden:
+        return
+    length, table = duration // timedelta(seconds=1), turns_of(schedule.zone)
+    for run in asking.seconds_between(schedule, start, end):
+        held = [window for window in schedule.forbidden if _reaches(window, run, run + length, table)]
+        if held:
+            what = (
+                f"the run of {moments.write_in_zone(run, table.offset_at(run))} takes {wording.how_long(length)} and "
+                f"lasts into the forbidden {wording.all_of([str(window) for window in held])}"
+            )
+            action = "Run earlier, make runs shorter, or correct forbid=."
+            yield _finding(schedule, Code.FORBIDDEN_WINDOW, Severity.WARNING, what, action)
+            return
+
+
+def _reaches(window: Window, start: int, end: int, table: TurnTable) -> bool:
+    """Whether any of the time from `start` to before `end` lies in a window."""
+    while start < end:
+        _, until, offset = table.steady(start)
+        wall, until = start + offset, min(until, end)
+        if window.holds(wall) or (window.start - wall) % DAY < until - start:
+            return True
+        start = until
+    return False
+
+
+def _export(
+    schedule: Schedule, start: datetime, years: int, host: HostTime | None, target: Reader | TargetName | None
+) -> Iterator[Finding]:
+    """What an export to a program would be refused for."""
+    named = next((each for each in TARGETS if each == target), None)
+    if named is None:
+        return
+    told = needs(named)
+    try:
+        export(
+            schedule,
+            named,
+            start=start,
+            years=years,
+            host_tz=_crontab_zone(host) if "host_tz" in told else None,
+            # It is only tried: what it would run does not matter.
+            command="true" if "command" in told else None,
+            image="image" if "image" in told else None,
+        )
+    except (ConfigurationError, RefusedError) as error:
+        if error.code not in (Code.EXPORT_DIVERGES, Code.EXPORT_IMPOSSIBLE):
+            raise
+        yield _finding(schedule, Code(error.code), Severity.WARNING, error.message, error.hint)
+
+
+def _crontab_zone(host: HostTime | None) -> Zone:
+    if host is None:
+        raise bad("cron reads its times on the clock of its host, which is not said", "Say host=HostTime(localtime=…).")
+    return zone_from_data(host.zone_name or "unnamed", host.zone_file, source=str(host))
 
 
 def _host(schedule: Schedule, host: HostTime, start: datetime, years: int) -> Iterator[Finding]:

@@ -85,7 +85,11 @@ def _unusable(moment: object, name: str, zone: Zone) -> ConfigurationError:
             hint='Write pendulum.datetime(2026, 3, 29, 1, 30, tz="Africa/Lagos").',
         )
     since = moment.replace(tzinfo=UTC) - EPOCH
-    wall = min(max(since.days * DAY + since.seconds, FIRST), LAST)
+    wall = since.days * DAY + since.seconds
+    hint = f'Make it aware: pendulum.instance({name}, tz="{zone}") or tz="UTC", whichever is meant.'
+    if not FIRST <= wall <= LAST:
+        found = f"{name} is {moment.isoformat()} without a time zone, and outside the years 2 to 9998"
+        return ConfigurationError(found, code=Code.NAIVE_TIME, hint=hint)
     known, index = turns_of(zone).at_wall(wall)
     offset = known.offsets[index]
     offsets = [offset] if offset is not None else offsets_of(wall, known.turns[index])
@@ -93,7 +97,7 @@ def _unusable(moment: object, name: str, zone: Zone) -> ConfigurationError:
     return ConfigurationError(
         f"{name} is {moment.isoformat()} without a time zone: in {zone} that is {read}, in UTC {write_instant(wall)}",
         code=Code.NAIVE_TIME,
-        hint=f'Make it aware: pendulum.instance({name}, tz="{zone}") or tz="UTC", whichever is meant.',
+        hint=hint,
     )
 
 

@@ -176,12 +176,14 @@ def _words_without_zone(expression: str, tz: str) -> list[str]:
     words = expression.split()
     if not words:
         raise bad("the calendar expression is empty", 'Write "Mon..Fri *-*-* 02:30", for example.')
-    if len(words) > 1 and words[-1][0].isalpha() and _weekday(words[-1].split(",")[0]) is None:
+    shorthands = {**_SHORTHANDS, **_SYNONYMS}
+    is_word = words[-1].lower() in shorthands or _weekday(words[-1].split(",")[0]) is not None
+    if len(words) > 1 and words[-1][0].isalpha() and not is_word:
         named = words.pop()
         if named != tz and not (named.upper() == "UTC" == tz):
             given = f"tz= says {tz!r}" if tz else "the zone is said by tz="
             raise bad(f"{expression!r} ends in {named!r}, but {given}", f"Leave {named!r} out of the expression.")
-    shorthand = next((word for word in words if word.lower() in {**_SHORTHANDS, **_SYNONYMS}), None)
+    shorthand = next((word for word in words if word.lower() in shorthands), None)
     if shorthand is not None and len(words) > 1:
         raise bad(f"{expression!r}: {shorthand!r} stands alone", "Write weekdays, date and time in its place.")
     return words
@@ -327,6 +329,8 @@ def _item(text: str, part: _Part) -> _Item:
     if stop < start:
         wrapped = f"{start}..{part.high},{part.low}..{stop}"
         raise part.refused(text, f"the range runs backwards; if it is to wrap around, write {wrapped}")
+    if found[3] is not None and start + step > stop:
+        raise part.refused(text, f"a step of {step} from {start} goes beyond {stop}: it is never taken")
     stop -= (stop - start) % step
     return _Item(start, stop, step) if stop > start else _Item(start)
 
@@ -343,12 +347,12 @@ def _value(text: str, item: str, part: _Part) -> int:
 def _what_is_wrong(text: str, part: _Part) -> str:
     if not text:
         return "a value is missing"
+    if re.fullmatch(r"[\d*]+-.*[Tt].*", text):
+        return "date and time have a space between them"
     if text.startswith("*"):
         return f"* stands alone in its part; for a step write {part.low}/{text[2:] or 2}"
     if part is _SECOND and re.fullmatch(r"[\d./]*\d\.\d[\d./]*", text):
         return "runs are due at whole seconds"
-    if re.fullmatch(r"[\d*]+-.*[Tt].*", text):
-        return "date and time have a space between them"
     if re.fullmatch(r"\d+(?:[Zz]|[+]\d+)", text):
         return "the zone is said by tz=, not by an offset or a letter"
     if "-" in text:

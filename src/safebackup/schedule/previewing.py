@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class Cell:
     """One run on the clocks of one zone.
 
     `days` is how many days its date is ahead of the date in the schedule's zone. `changed` is by how much the clocks of
-    this zone were set since the row above, or since the instant that was asked from.
+    this zone were set since the run before.
     """
 
     zone: str
@@ -91,10 +91,10 @@ class Preview:
     def _legend(self) -> list[str]:
         cells = [cell for row in self.rows for cell in row.cells]
         said = []
-        if not all(row.is_new_day for row in self.rows):
+        if len({row.is_new_day for row in self.rows}) > 1:
             said.append("+ first run of a day")
         if any(cell.changed for cell in cells):
-            said.append("~ the clocks were changed since the row above")
+            said.append("~ the clocks were changed since the run before")
         if any(cell.days for cell in cells):
             said.append(f"-1d, +1d the day before, the day after that in {self.zones[0]}")
         return ["; ".join(said)] if said else []
@@ -108,16 +108,21 @@ def preview(schedule: Schedule, n: int, *, after: datetime, zones: Iterable[Zone
         raise bad(f"zones={zones!r} is one name and not a list", f"Write zones=[{zones!r}].")
     start = moments.floor(after, "after", schedule.zone)
     columns = {named.key: named for named in (schedule.zone, *map(zone, zones), zone("UTC"))}
-    earlier = start
+    earlier = schedule.rule.at_or_before(start)
+    day = None if earlier is None else _day(schedule, earlier)
     rows: list[Row] = []
     for second in islice(asking.seconds_between(schedule, start + 1, LAST), n):
         due = schedule.rule.due_at(second)
         assert due is not None
-        cells = _cells(tuple(columns.values()), second, earlier)
-        is_new = not rows or rows[-1].cells[0].wall.date() != cells[0].wall.date()
+        cells = _cells(tuple(columns.values()), second, second if earlier is None else earlier)
+        is_new = day != _day(schedule, second)
         rows.append(Row(run=asking.as_occurrence(due, schedule.zone), cells=cells, is_new_day=is_new))
-        earlier = second
+        earlier, day = second, _day(schedule, second)
     return Preview(zones=tuple(columns), rows=tuple(rows))
+
+
+def _day(schedule: Schedule, second: int) -> date:
+    return moments.wall_time(second + turns_of(schedule.zone).offset_at(second)).date()
 
 
 def _cells(columns: tuple[Zone, ...], second: int, earlier: int) -> tuple[Cell, ...]:

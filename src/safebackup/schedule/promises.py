@@ -50,15 +50,22 @@ def _keep_free(rule: Rule, zone: Zone, window: Window, begin: int, end: int) -> 
     few = 3  # what is due less than once in ten years is looked at all the same
     while found is not None and (found < end or few > 0):
         few -= 1
+        require_free(rule, zone, (window,), found)
         wall = found + table.offset_at(found)
-        if window.holds(wall):
+        found = rule.at_or_after(found + max(1, _free_for(wall, found, window, table)))
+
+
+def require_free(rule: Rule, zone: Zone, forbidden: tuple[Window, ...], instant: int) -> None:
+    """Refuse an instant of a rule that lies in forbidden hours."""
+    offset = turns_of(zone).offset_at(instant)
+    for window in forbidden:
+        if window.holds(instant + offset):
             raise ConfigurationError(
-                f"{rule.text()} is due at {moments.write_in_zone(found, wall - found)} in {zone}, "
+                f"{rule.text()} is due at {moments.write_in_zone(instant, offset)} in {zone}, "
                 f"inside the forbidden {window}",
                 code=Code.FORBIDDEN_WINDOW,
                 hint="Move the schedule out of these hours, or correct forbid=.",
             )
-        found = rule.at_or_after(found + max(1, _free_for(wall, found, window, table)))
 
 
 def _free_for(wall: int, instant: int, window: Window, table: TurnTable) -> int:

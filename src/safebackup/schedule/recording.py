@@ -9,7 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from safebackup.errors import Code, ConfigurationError
-from safebackup.schedule import composing
+from safebackup.schedule import composing, moments
 from safebackup.schedule.civil import Daily, bad, hourly, monthly, read_times, weekly
 from safebackup.schedule.cron import parse_cron
 from safebackup.schedule.on_calendar import parse_on_calendar
@@ -55,16 +55,37 @@ def from_dict(record: Record, named: Zone | None = None) -> Schedule:
     Raises:
         ConfigurationError: it is no record of a schedule, of a later release, or does not hold any more.
     """
+    named = zone(_get(_get(record, "zone", Mapping), "name", str)) if named is None else named
+    try:
+        schedule = _read(record, named)
+        _require_something_left(schedule.rule, moments.first_second(schedule.checked_from, named))
+    except RecursionError:
+        raise _unreadable("rule, too deeply nested,") from None
+    return schedule
+
+
+def _require_something_left(rule: Rule, begin: int) -> None:
+    if isinstance(rule, composing.Union):
+        for part in rule.parts:
+            _require_something_left(part, begin)
+    elif isinstance(rule, composing.Without | composing.Spread):
+        _require_something_left(rule.part, begin)
+    if isinstance(rule, composing.Without):
+        composing.require_something_left(rule, begin)
+
+
+def _read(record: Record, named: Zone) -> Schedule:
     from safebackup.schedule.schedule import Schedule
 
     version = _get(record, "semantics", int)
-    if version > SEMANTICS or version < 1:
+    if version < 1:
+        raise _unreadable("semantics")
+    if version > SEMANTICS:
         raise ConfigurationError(
             f"this schedule was recorded with semantics {version}; this release knows {SEMANTICS}",
             code=Code.SCHEDULE_TOO_NEW,
             hint="Update safebackup here.",
         )
-    named = zone(_get(_get(record, "zone", Mapping), "name", str)) if named is None else named
     rule = read_rule(_get(record, "rule", Mapping), named)
     windows = tuple(read_window(text, "forbid") for text in _get(record, "forbid", list))
     try:
@@ -81,7 +102,7 @@ def from_pickle(record: Record) -> Schedule:
 
 def rebuilt(schedule: Schedule, named: Zone) -> Schedule:
     """The same words in another zone."""
-    return from_dict(to_dict(schedule), named)
+    return _read(to_dict(schedule), named)
 
 
 def recorded_zone(record: Record) -> Zone:
@@ -134,8 +155,16 @@ def _unreadable(what: str) -> ConfigurationError:
     return bad(f"this is no record of a schedule: its {what} is missing or damaged", "Schedule.to_dict writes them.")
 
 
-def _any_of(record: Record) -> Recurrence:
-    return AnyOf(tuple(read_recurrence(part) for part in _get(record, "parts", list)))
+def _listed(record: Record, name: str) -> list[Any]:
+    """A list that is never empty."""
+    found: list[Any] = _get(record, name, list)
+    if not found:
+        raise _unreadable(name)
+    return found
+
+
+def _recurrences(record: Record) -> tuple[Recurrence, ...]:
+    return tuple(read_recurrence(part) for part in _listed(record, "parts"))
 
 
 def _monthly(record: Record) -> Recurrence:
@@ -145,11 +174,13 @@ def _monthly(record: Record) -> Recurrence:
 
 def _rrule(record: Record) -> Recurrence:
     until = None if record.get("until") is None else _get(record, "until", str)
-    return recorded_rrule(_get(record, "rule", str), _get(record, "start", str), until)
+    last = None if record.get("last", 0) is None else _get(record, "last", str)
+    return recorded_rrule(_get(record, "rule", str), _get(record, "start", str), until, last)
 
 
 def _walls(record: Record, named: Zone) -> Rule:
-    policy = chosen_policy(ONCE, in_gap=record.get("in_gap"), in_overlap=record.get("in_overlap"), like=None)
+    in_gap, in_overlap = _get(record, "in_gap", str), _get(record, "in_overlap", str)
+    policy = chosen_policy(ONCE, in_gap=in_gap, in_overlap=in_overlap, like=None)
     return Walls(read_recurrence(_get(record, "recurrence", Mapping)), named, policy)
 
 
@@ -161,11 +192,13 @@ def _elapsed(record: Record, named: Zone) -> Rule:
 
 
 def _parts(record: Record, named: Zone) -> tuple[Rule, ...]:
-    return tuple(read_rule(part, named) for part in _get(record, "parts", list))
+    return tuple(read_rule(part, named) for part in _listed(record, "parts"))
 
 
 def _without(record: Record, named: Zone) -> Rule:
     window = record.get("window")
+    if window is None and not _get(record, "dates", list):
+        raise _unreadable("window and dates")
     try:
         dates = frozenset(date.fromisoformat(day) for day in _get(record, "dates", list))
     except (TypeError, ValueError) as error:
@@ -190,8 +223,8 @@ RECURRENCES: dict[str, Callable[[Record], Recurrence]] = {
     "monthly": _monthly,
     "on-calendar": lambda record: parse_on_calendar(_get(record, "expression", str)),
     "rrule": _rrule,
-    "any-of": _any_of,
-    "all-of": lambda record: composing.all_of(tuple(read_recurrence(part) for part in _get(record, "parts", list))),
+    "any-of": lambda record: AnyOf(_recurrences(record)),
+    "all-of": lambda record: composing.all_of(_recurrences(record)),
 }
 RULES: dict[str, Callable[[Record, Zone], Rule]] = {
     "walls": _walls,

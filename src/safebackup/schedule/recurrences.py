@@ -27,6 +27,10 @@ class Recurrence(Protocol):
         """The last wall time up to `wall`."""
         ...
 
+    def ends_before(self, wall: int, instant: int) -> bool:
+        """Whether it is over at the instant to which a change of the clocks brings one of its wall times."""
+        ...
+
     def text(self) -> str:
         """It in words that say all of it, the same for equal ones: `cron '30 1 * * *'`."""
         ...
@@ -66,6 +70,10 @@ class Civil:
             found = self.days.at_or_before(day - 1)
         return None if found is None else found * DAY + self.times.last
 
+    def ends_before(self, wall: int, instant: int) -> bool:
+        """Never: it goes on as long as its days do."""
+        return False
+
 
 @attrs.frozen
 class AnyOf:
@@ -83,6 +91,10 @@ class AnyOf:
         """The last wall time up to `wall`."""
         found = [at for part in self.parts if (at := part.at_or_before(wall)) is not None]
         return max(found, default=None)
+
+    def ends_before(self, wall: int, instant: int) -> bool:
+        """Whether all those are over that have this wall time."""
+        return all(part.ends_before(wall, instant) for part in self.parts if part.at_or_after(wall) == wall)
 
     def text(self) -> str:
         """The parts, in the order that they were given in."""

@@ -4,7 +4,8 @@ As the RFC has it, rules count in wall time: `FREQ=HOURLY` names each hour of th
 default a time that the clocks leave out is skipped and one that they repeat counts the first time. What a rule does not
 say comes from its start. Where the RFC leaves it open: a start that does not fit the rule is no run of its own, and
 does not count; a day around New Year belongs to the calendar year that it lies in, whatever the number of its week;
-`UNTIL` bounds the times as they are written; `BYSETPOS` counts in whole periods, also in the one that holds the start.
+nothing is due after the instant of `UNTIL`, also where the clocks repeat or shift a time; `BYSETPOS` counts in whole
+periods, also in the one that holds the start.
 """
 
 from __future__ import annotations
@@ -25,18 +26,22 @@ from safebackup.schedule.turns import FIRST, LAST, turns_of
 from safebackup.schedule.walls import offsets_of
 from safebackup.schedule.zones import Zone
 
+_DAMAGED = "The record is damaged: Schedule.to_dict writes them."
+
 
 @attrs.frozen
 class RRule:
     """A rule in its canonical form, without UNTIL, and where it begins and ends on the wall; equal ones mean the same.
 
     What ends a rule is found when it is first read, in its zone, and stays: for COUNT the last wall time that counts.
+    `last` is the instant of an UNTIL where that is not enough: at a change of the clocks.
     """
 
     kind: ClassVar[str] = "rrule"
     rule: str
     start: int
     until: int | None
+    last: int | None
     _search: Search = attrs.field(eq=False, repr=False, kw_only=True)
 
     def at_or_after(self, wall: int) -> int | None:
@@ -51,9 +56,14 @@ class RRule:
         found = self._search.at_or_before(wall if self.until is None else min(wall, self.until))
         return found if found is not None and found >= self.start else None
 
+    def ends_before(self, wall: int, instant: int) -> bool:
+        """Whether the instant lies after UNTIL."""
+        return self.last is not None and instant > self.last
+
     def text(self) -> str:
         """The rule in quotes, its start, and its end if it has one, both on the wall clock."""
         end = "" if self.until is None else f" until {_write(self.until)}"
+        end += "" if self.last is None else f", not after {moments.write_instant(self.last)}"
         return f"rrule '{self.rule}' from {_write(self.start)}{end}"
 
     def record(self) -> dict[str, object]:
@@ -62,32 +72,42 @@ class RRule:
             "rule": self.rule,
             "start": _write(self.start),
             "until": None if self.until is None else _write(self.until),
+            "last": None if self.last is None else moments.write_instant(self.last),
         }
 
 
 def parse_rrule(rule: str, start: datetime, zone: Zone, policy: Policy = RFC5545) -> RRule:
     """Read a rule that starts at an aware moment.
 
-    COUNT counts what is due: not what a change of the clocks leaves out, unless the policy says that it is due then.
+    COUNT counts times as they are written, but for those that the policy skips.
 
     Raises:
         ConfigurationError: it is malformed, doubtful, or never fires; the message names the part.
     """
     parts = read_parts(rule)
     begin = _start(start, zone)
-    read = _made(parts, begin, _until(parts.until, zone) if parts.until else None)
-    if parts.count is None:
-        return read
-    skips = policy.in_gap is Gap.SKIP
-    return attrs.evolve(read, until=_counted(read, parts.count, zone if skips else None))
+    until, last = _until(parts.until, zone) if parts.until else (None, None)
+    return counted(_made(parts, begin, until, last), zone, policy)
 
 
-def recorded_rrule(rule: str, start: str, until: str | None) -> RRule:
+def counted(rule: RRule, zone: Zone, policy: Policy) -> RRule:
+    """A rule with the end that its COUNT means under a policy; as it is, if it has none."""
+    count = read_parts(rule.rule).count
+    if count is None:
+        return rule
+    endless = attrs.evolve(rule, until=None)
+    return attrs.evolve(rule, until=_counted(endless, count, zone if policy.in_gap is Gap.SKIP else None))
+
+
+def recorded_rrule(rule: str, start: str, until: str | None, last: str | None) -> RRule:
     """The rule that was recorded."""
     parts = read_parts(rule)
     if parts.until:
         raise bad(f"the recorded rule {rule!r} has an UNTIL", "Its record has the end beside it.")
-    return _made(parts, _read(start), None if until is None else _read(until))
+    if parts.count is not None and until is None:
+        raise bad(f"the recorded rule {rule!r} has a COUNT, and its record no end", _DAMAGED)
+    instant = None if last is None else _read(last.removesuffix("Z"))
+    return _made(parts, _read(start), None if until is None else _read(until), instant)
 
 
 def _write(wall: int) -> str:
@@ -96,10 +116,12 @@ def _write(wall: int) -> str:
 
 def _read(text: str) -> int:
     try:
-        at = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise bad(f"the recorded wall time {text!r} is none", "Schedule.to_dict writes them.") from error
-    return _within((at - moments.EPOCH) // timedelta(seconds=1))
+        raise bad(f"the recorded wall time {text!r} is none", _DAMAGED) from error
+    if at.isoformat() != text or at.tzinfo is not None or at.microsecond:
+        raise bad(f"the recorded wall time {text!r} is not as it is written: {at:%Y-%m-%dT%H:%M:%S}", _DAMAGED)
+    return _within((at.replace(tzinfo=UTC) - moments.EPOCH) // timedelta(seconds=1))
 
 
 def _within(second: int) -> int:
@@ -122,8 +144,8 @@ def _start(start: datetime, zone: Zone) -> int:
     return wall
 
 
-def _until(text: str, zone: Zone) -> int:
-    """The last wall time that occurs, for the first time, up to the end."""
+def _until(text: str, zone: Zone) -> tuple[int, int | None]:
+    """The last wall time that occurs, for the first time, up to the end; and the end where clocks change around it."""
     try:
         at = datetime.strptime(text.removesuffix("Z"), "%Y%m%dT%H%M%S" if "T" in text else "%Y%m%d")
     except ValueError as error:
@@ -142,8 +164,11 @@ def _until(text: str, zone: Zone) -> int:
             error.hint = "RFC 5545 wants it in UTC, with a Z at its end: UNTIL=20261231T235959Z."
             raise
     second = moments.floor(at.replace(tzinfo=UTC), "UNTIL", zone)
-    wall, repeated_until = _on_wall(min(max(second, FIRST), LAST), zone)
-    return wall if repeated_until is None else repeated_until - 1
+    second = min(max(second, FIRST), LAST)
+    wall, repeated_until = _on_wall(second, zone)
+    known, index = turns_of(zone).at_instant(second)
+    last = second if known.offsets[index] is None else None
+    return wall if repeated_until is None else repeated_until - 1, last
 
 
 def _compact(second: int) -> str:
@@ -161,7 +186,7 @@ def _on_wall(second: int, zone: Zone) -> tuple[int, int | None]:
     return wall, None
 
 
-def _made(parts: Parts, start: int, until: int | None) -> RRule:
+def _made(parts: Parts, start: int, until: int | None, last: int | None) -> RRule:
     rule = write_parts(parts)
     search = search_of(parts, start)
     first = None if search is None else search.at_or_after(start)
@@ -171,23 +196,22 @@ def _made(parts: Parts, start: int, until: int | None) -> RRule:
         )
     if until is not None and first > until:
         raise _never(rule, start, f"UNTIL is {_write(until)}, before its first time {_write(first)}", "Correct UNTIL.")
-    return RRule(rule, start, until, search=search)
+    return RRule(rule, start, until, last, search=search)
 
 
 def _never(rule: str, start: int, why: str, hint: str) -> ConfigurationError:
     return ConfigurationError(f"{rule!r} from {_write(start)} never fires: {why}", code=Code.NEVER_FIRES, hint=hint)
 
 
-def _counted(rule: RRule, count: int, zone: Zone | None) -> int | None:
-    """The last of so many wall times; with a zone, of those that its clocks show. None if there are not so many."""
+def _counted(rule: RRule, count: int, zone: Zone | None) -> int:
+    """The last of so many wall times, or of all if these are fewer; with a zone, of those that its clocks show."""
+    last = rule.start
     found = rule.at_or_after(rule.start)
-    while found is not None:
-        if zone is None or _is_shown(found, zone):
-            count -= 1
-            if count == 0:
-                break
+    while found is not None and count > 0:
+        last = found
+        count -= zone is None or _is_shown(found, zone)
         found = rule.at_or_after(found + 1)
-    return found
+    return last
 
 
 def _is_shown(wall: int, zone: Zone) -> bool:

@@ -45,8 +45,8 @@ class Schedule:
     `tz` is the IANA name of the place whose clock counts; there is no default.
     `in_gap` says what happens to a time that a change of the clocks leaves out, `in_overlap` to one that it repeats,
     `like` takes both from what other programs do. `forbid` are hours of the day in which nothing may ever be due.
-    What is promised by `forbid` and "refuse" is checked for the ten years from `checked_from`, and again whenever an
-    instant is asked for.
+    What is promised by `forbid` and "refuse" is checked for the ten years from `checked_from`; an answer from outside
+    of these years that would break it is refused.
     """
 
     rule: Rule
@@ -375,12 +375,12 @@ class Schedule:
         host: HostTime | None = None,
         rpo: timedelta | None = None,
         duration: timedelta | None = None,
-        target: Reader | None = None,
+        target: Reader | TargetName | None = None,
     ) -> tuple[Finding, ...]:
         """What may surprise its owner over some years from `start`, each with its dates.
 
         `host` is what `host_time.read_host_time` found, `rpo` how much may be lost, `duration` how long a run takes,
-        `target` another program that is to read the same cron expression.
+        `target` another program that is to read the same cron expression, or to get an export of the schedule.
         """
         from safebackup.schedule import linting
 

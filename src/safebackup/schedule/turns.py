@@ -107,6 +107,18 @@ class TurnTable:
         turns = known.turns[index]
         return next((turn.after for turn in reversed(turns) if turn.at <= instant), turns[0].before)
 
+    def steady(self, instant: int) -> tuple[int, int, int]:
+        """A span around an instant, from its begin to before its end, in which the offset does not change; and that."""
+        known, index = self.at_instant(instant)
+        begin, end, offset = known.instants[index], known.instants[index + 1], known.offsets[index]
+        if offset is not None:
+            return begin, end, offset
+        for turn in known.turns[index]:
+            if instant < turn.at:
+                return begin, turn.at, turn.before
+            begin = turn.at
+        return begin, end, known.turns[index][-1].after
+
     def between(self, start: int, end: int) -> list[Turn]:
         """The turns at instants from `start` to before `end`."""
         for border in (start, end):

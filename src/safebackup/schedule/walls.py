@@ -152,6 +152,8 @@ class Walls:
         wall = self.recurrence.at_or_after(known.walls[index])
         while wall is not None and wall < end:
             for due in self._resolved(wall, turns):
+                if self.recurrence.ends_before(wall, due.instant):
+                    continue
                 earlier = by_instant.get(due.instant)
                 by_instant[due.instant] = due if earlier is None else _merged(earlier, due)
             wall = self.recurrence.at_or_after(wall + 1)

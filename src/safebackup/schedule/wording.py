@@ -133,11 +133,13 @@ def _days(days: Days) -> str:
     numbers = _numbered(days, "or" if days.both and weekdays else "and")
     if days.both:
         if numbers and weekdays:
-            return f"on each {weekdays} that is also {numbers}{months}"
+            each = weekdays if weekdays.startswith("the ") else f"each {weekdays}"
+            return f"on {each} that is also {numbers}{months}"
         said = f"on {numbers or weekdays}" if numbers or weekdays else "every day"
         return said + months
     if numbers and weekdays:
-        return f"on {numbers}, and also on every {weekdays}{months}"
+        every = weekdays if weekdays.startswith("the ") else f"every {weekdays}"
+        return f"on {numbers}, and also on {every}{months}"
     is_every = days.weekdays == ALL_WEEKDAYS or days.numbers == _ALL_NUMBERS
     return ("every day" if is_every or not (numbers or weekdays) else f"on {numbers or weekdays}") + months
 

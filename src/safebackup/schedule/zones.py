@@ -47,6 +47,7 @@ _COMMON = (
     "Asia/Kolkata",
     "Asia/Shanghai",
     "Asia/Tokyo",
+    "Asia/Seoul",
     "Asia/Singapore",
     "Asia/Dubai",
     "Asia/Karachi",
@@ -55,6 +56,36 @@ _COMMON = (
     "Pacific/Honolulu",
     "Europe/Lisbon",
 )
+# Abbreviations in use that the zone data dropped, as they were invented: no clock prints them any more.
+SAID = {
+    "ALMT": ("Asia/Almaty",),
+    "AMST": ("America/Manaus", "Asia/Yerevan"),
+    "AMT": ("America/Manaus", "Asia/Yerevan"),
+    "ART": ("America/Argentina/Buenos_Aires",),
+    "AZT": ("Asia/Baku",),
+    "BOT": ("America/La_Paz",),
+    "BRST": ("America/Sao_Paulo",),
+    "BRT": ("America/Sao_Paulo",),
+    "CLST": ("America/Santiago",),
+    "CLT": ("America/Santiago",),
+    "COT": ("America/Bogota",),
+    "ECT": ("America/Guayaquil",),
+    "GET": ("Asia/Tbilisi",),
+    "GST": ("Asia/Dubai",),
+    "ICT": ("Asia/Bangkok", "Asia/Ho_Chi_Minh"),
+    "IRST": ("Asia/Tehran",),
+    "MMT": ("Asia/Yangon",),
+    "MYT": ("Asia/Kuala_Lumpur",),
+    "NPT": ("Asia/Kathmandu",),
+    "PET": ("America/Lima",),
+    "PYT": ("America/Asuncion",),
+    "SGT": ("Asia/Singapore",),
+    "TRT": ("Europe/Istanbul",),
+    "UYT": ("America/Montevideo",),
+    "UZT": ("Asia/Tashkent",),
+    "VET": ("America/Caracas",),
+    "WAST": ("Africa/Windhoek",),
+}
 _OFFSET = re.compile(r"(?:UTC|GMT|Z)?\s*[+-]\d{1,2}(?::?\d{2}){0,2}", re.IGNORECASE)
 _POSIX = re.compile(r"(?:[A-Za-z]{3,}|<[^>]*>)[+-]?\d.*")
 _NAME = re.compile(r"[A-Za-z0-9_+\-]+(?:/[A-Za-z0-9_+\-]+)*")
@@ -125,7 +156,11 @@ def zone_from_data(key: str, data: bytes, *, source: str, release: str = "") -> 
         AssertionError,
         struct.error,
     ) as error:
-        raise ConfigurationError(f"what stands for the zone {key} is no zone file", code=Code.BAD_ZONE) from error
+        raise ConfigurationError(
+            f"what stands for the zone {key} is no zone file",
+            code=Code.BAD_ZONE,
+            hint="Give the bytes of a compiled file, such as /usr/share/zoneinfo/Africa/Lagos.",
+        ) from error
     return Zone(key, data, source, release)
 
 
@@ -183,11 +218,11 @@ def _refuse_what_is_no_place(key: str) -> None:
             f"{key!r} is a second copy of the zone files, which other machines lack or read with leap seconds",
             f"Write tz={area!r}.",
         )
-    if folded in ("factory", "posixrules"):
-        raise _refused(f"{key!r} is a placeholder in the zone data, not a zone")
+    if folded in ("factory", "posixrules", "etc/unknown"):
+        raise _refused(f"{key!r} is a placeholder, not a zone")
     if key in ("UTC", "Etc/UTC"):
         return
-    if re.fullmatch(r"etc/gmt[+-]\d{1,2}", folded):
+    if re.fullmatch(r"etc/gmt[+-](?!0+$)\d{1,2}", folded):
         sign = "-" if "+" in key else "+"
         hours = re.split("[+-]", key)[1]
         raise _refused(
@@ -196,7 +231,9 @@ def _refuse_what_is_no_place(key: str) -> None:
         )
     if re.fullmatch(r"[A-Z]{3}\d[A-Z]{3}", key):
         raise _refused(f"{key!r} is a POSIX TZ string, not a zone: it follows no place")
-    if key in _LEGACY_UTC or folded.startswith("etc/"):
+    if key in _LEGACY_UTC or (
+        folded.startswith("etc/") and folded in {name.casefold() for name in loading.all_names()}
+    ):
         raise _refused(f"{key!r} is an old name for a fixed offset", 'If UTC is meant, write tz="UTC".')
     if _OFFSET.fullmatch(key) or folded == "z":
         raise _refused(
@@ -223,6 +260,12 @@ def _unknown(key: str) -> ConfigurationError:
     if printing and key.isalpha():
         return _refused(
             f"{key!r} is an abbreviation, not a zone: {_listed(printing)} print it", f"Did you mean tz={printing[0]!r}?"
+        )
+    said = SAID.get(key.upper())
+    if said is not None:
+        return _refused(
+            f"{key!r} is an abbreviation, not a zone: people write it for {_listed(said)}",
+            f"Did you mean tz={said[0]!r}?",
         )
     same = [name for name in names if name.casefold() == key.casefold()]
     if key in same:

@@ -15,6 +15,7 @@ from safebackup.storage.store import DeleteStore
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_SCP = re.compile(r"([\w.-]+@[\w.-]+):/*([^?]*)")  # user@host:path; a password has no place in it
 _LOCAL = ("file", "local")
 _MEMORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PATH_HINT = "Write a folder's path, such as /srv/backups/orders, or its URL, file:///srv/backups/orders."
@@ -94,6 +95,11 @@ def _at_url(scheme: str, rest: str) -> LocalStore | MemoryStore:
 def _at_path(text: str) -> LocalStore:
     if os.name != "nt" and _DRIVE.match(text):
         raise _bad_url(f"{_shown(text)!r} is a path of Windows, and this is another system")
+    if far := _SCP.fullmatch(text):
+        raise _bad_url(
+            f"{_shown(text)!r} is how scp writes a place, and no URL",
+            f"Write the URL, with the whole path: sftp://{far[1]}/{far[2]}",
+        )
     if os.name != "nt" and ":" in text.split("/", 1)[0]:
         raise _bad_url(f"{_shown(text)!r} is no URL, and in a path ./ has to come before a name with a colon")
     if text.split("/", 1)[0].startswith("~"):
@@ -106,5 +112,5 @@ def _shown(text: str) -> str:
     return re.sub(r"^.*@", "***@", text.split("?", 1)[0], flags=re.DOTALL)
 
 
-def _bad_url(what: str) -> ConfigurationError:
-    return ConfigurationError(what, code=Code.BAD_URL, hint=_PATH_HINT)
+def _bad_url(what: str, hint: str = _PATH_HINT) -> ConfigurationError:
+    return ConfigurationError(what, code=Code.BAD_URL, hint=hint)

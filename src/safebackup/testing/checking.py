@@ -9,6 +9,7 @@ from random import Random
 
 from safebackup.errors import Code, ConfigurationError
 from safebackup.schedule import Occurrence, Schedule, moments
+from safebackup.schedule.schedule import require_schedule
 from safebackup.schedule.turns import DAY, FIRST, LAST, turns_of
 from safebackup.testing.laws import LAWS, TIMELESS, probe
 from safebackup.testing.promises import Breach, Judge, Promise
@@ -35,6 +36,7 @@ def check_schedule(
     Raises:
         AssertionError: naming the law or the promise, and the instants in the schedule's zone and in UTC.
     """
+    require_schedule(schedule, "schedule")
     first, last = _span(schedule, start, end)
     for second in _moments(schedule, first, last):
         looked_at = probe(schedule, second)

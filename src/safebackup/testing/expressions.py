@@ -35,7 +35,7 @@ def _field(low: int, high: int, *, often_any: bool = False) -> st.SearchStrategy
     single = st.integers(low, high)
     ordered = st.tuples(single, single).filter(lambda ends: ends[0] < ends[1])
     ranges = ordered.map(lambda ends: f"{ends[0]}-{ends[1]}")
-    steps = st.integers(1, high).map(lambda step: f"*/{step}")
+    steps = st.integers(1, high - low).map(lambda step: f"*/{step}")
     lists = st.lists(single, min_size=2, max_size=3, unique=True).map(lambda chosen: ",".join(map(str, sorted(chosen))))
     rest = st.one_of(single.map(str), st.just("*"), lists, ranges, steps)
     return st.just("*") | rest if often_any else rest

@@ -23,7 +23,7 @@ from safebackup.schedule.zones import ZoneLike, zone
 if TYPE_CHECKING:
     from safebackup.schedule.schedule import Schedule
 
-__all__ = ["TARGETS", "Divergence", "Export", "How", "TargetName", "export", "read_line"]
+__all__ = ["TARGETS", "Divergence", "Export", "How", "TargetName", "export", "needs", "read_line"]
 
 TargetName: TypeAlias = Literal[
     "crontab", "systemd", "kubernetes", "eventbridge", "icalendar", "healthchecks", "sentry"
@@ -105,6 +105,11 @@ def export(
         end=end,
         expires=end if draft.expires else None,
     )
+
+
+def needs(target: TargetName) -> frozenset[str]:
+    """Which of `command`, `image` and `host_tz` a target has to be told."""
+    return _TARGETS[target].needs
 
 
 def _bad(what: str, hint: str) -> ConfigurationError:

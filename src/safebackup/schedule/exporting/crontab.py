@@ -80,7 +80,7 @@ def read_line(line: str) -> str:
         ConfigurationError: it is no line with a time, or not one that Debian's cron reads.
     """
     if not isinstance(line, str):
-        raise ConfigurationError(f"a crontab line is a text, not {line!r}", code=Code.BAD_CRON)
+        _refuse(f"a crontab line is a text, not {line!r}", "Give a line with five fields and a command.")
     text = line.strip(" \t\r\n")
     if "\n" in text or "\r" in text:
         _refuse(f"{line!r} has more than one line", "Give one line at a time, without comments and variables.")
@@ -93,9 +93,15 @@ def read_line(line: str) -> str:
         if name in ("CRON_TZ", "TZ"):
             hint = f"Debian's cron does not read times by {name}: they are on the host's clock, host_tz=. " + hint
         _refuse(f"{line!r} sets the variable {name}", hint)
-    words = text.split(None, 1 if text.startswith("@") else 5)
-    expression = words[0] if text.startswith("@") else " ".join(words[:5])
+    fields = 1 if text.startswith("@") else 5
+    words = text.split(None, fields)
+    expression = " ".join(words[:fields])
+    if fields == 1 and expression != expression.lower():
+        hint = f"Cron reads small letters only here: {expression.lower()}."
+        _refuse(f"{expression!r} is no time to Debian's cron", hint)
     _require_debian(parse_cron(expression), expression)
+    if len(words) == fields:
+        _refuse(f"{line!r} has no command", "Give the whole line; an expression alone is read by Schedule.cron.")
     return expression
 
 

@@ -133,9 +133,10 @@ def remarks(request: Request, divergences: Sequence[Divergence], more: Sequence[
     return [line if line.isprintable() else ascii(line) for line in lines]
 
 
-def expiry(request: Request) -> str:
-    """The sentence that says until when single dates are listed."""
-    return f"Single dates are listed up to {_day(request.end)}: make this anew before then."
+def expiry(request: Request, listed: Sequence[str]) -> list[str]:
+    """The sentence that says until when something is listed; none if nothing is."""
+    words = " and ".join(listed).capitalize()
+    return [f"{words} are listed up to {_day(request.end)}: make this anew before then."] if listed else []
 
 
 def commented(lines: Sequence[str]) -> str:

@@ -50,8 +50,9 @@ def write_icalendar(request: Request) -> Draft:
     added = [at for at, how in found if is_patched and how is How.MISSING]
     left_out = Instants(tuple(at for at, how in found if is_patched and how is How.EXTRA))
     places = [named for named in dict.fromkeys(event.walls.zone for event in events) if named.key != "UTC"]
-    expires = bool(found) or any(turns_of(named).between(request.start, request.end) for named in places)
-    about = remarks(request, divergences, [expiry(request)] * expires)
+    has_turns = any(turns_of(named).between(request.start, request.end) for named in places)
+    listed = ["single dates"] * (is_patched and bool(found)) + ["changes of the clocks"] * has_turns
+    about = remarks(request, divergences, expiry(request, listed))
     content = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//safebackup//schedule//EN"]
     for named in places:
         content += vtimezone(named, request.start, request.end)
@@ -60,7 +61,7 @@ def write_icalendar(request: Request) -> Draft:
         content += _vevent(request, name, event, about, [] if index else added, left_out)
     content.append("END:VCALENDAR")
     text = "".join(f"{folded}\r\n" for line in content for folded in _folded(line))
-    return Draft({f"{request.name}.ics": text}, divergences, expires)
+    return Draft({f"{request.name}.ics": text}, divergences, bool(listed))
 
 
 def _events(rule: Rule, request: Request) -> list[_Event]:

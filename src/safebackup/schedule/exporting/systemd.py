@@ -37,12 +37,15 @@ def write_systemd(request: Request) -> Draft:
     texts, single, found = _calendar(request, lines)
     divergences = divergences_of(request, found)
     expires = is_cut or bool(single)
-    about = commented(remarks(request, divergences, [expiry(request)] * expires))
+    listed = ["single dates"] * bool(single) + ["years"] * is_cut
+    about = commented(remarks(request, divergences, expiry(request, listed)))
     name = request.name
     service = f"[Unit]\nDescription={name}\n\n[Service]\nType=oneshot\nExecStart=/bin/sh -c {command}\n"
     calendar = "".join(f"OnCalendar={text}\n" for text in texts)
     if single:
-        calendar += f"# {expiry(request)}\n" + "".join(f"OnCalendar={_in_utc(at)}\n" for at in single)
+        calendar += commented(expiry(request, ["single dates"])) + "".join(
+            f"OnCalendar={_in_utc(at)}\n" for at in single
+        )
     timer = (
         f"[Unit]\nDescription=When {name} is due\n\n[Timer]\n{calendar}AccuracySec=1s\nPersistent=true\n\n"
         "[Install]\nWantedBy=timers.target\n"

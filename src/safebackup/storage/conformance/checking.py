@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from safebackup.clock import Clock, SystemClock
-from safebackup.errors import Code, SafeBackupError, StorageError
+from safebackup.errors import Code, SafeBackupError
 from safebackup.events import logger
 from safebackup.findings import Finding, Severity
 from safebackup.storage.capabilities import Capabilities, durable_of, kind_of
@@ -18,7 +18,14 @@ from safebackup.storage.conformance import listings, objects, partial, racing, r
 from safebackup.storage.conformance.report import CheckResult, ConformanceReport, Outcome
 from safebackup.storage.conformance.subject import Address, Subject, subject_at
 from safebackup.storage.conformance.sweeping import sweep
-from safebackup.storage.conformance.trial import Check, CheckFailedError, NotTriedError, Trial, told
+from safebackup.storage.conformance.trial import (
+    Check,
+    CheckFailedError,
+    NotTriedError,
+    Trial,
+    is_no_answer,
+    told,
+)
 from safebackup.storage.store import ReadStore
 
 # The first one shows whether what the others write can be removed again. Races of different bytes come last: what
@@ -60,7 +67,6 @@ _CLEANING_SECONDS_MIN = 5.0
 _CLEANING = 0.15  # of the time for all
 _GRACE_SECONDS = 15.0  # so long a check may go on that should have been done
 _HANGS_SECONDS = 20.0  # the limits of what is tested here are shorter
-_NO_ANSWER = (Code.STORE_DENIED, Code.STORE_FULL, Code.STORE_MISSING)
 _MEND_IT = "Keep no backups there; look for a known fault of that server or package, and run the test again."
 
 
@@ -103,7 +109,7 @@ def run_checks(
         url=subject.url,
         thorough=thorough,
         checks=results,
-        capabilities=_capabilities(store, work.learned, results),
+        capabilities=_capabilities(store, work.learned, results, is_shared=subject.recipe is not None),
         findings=(*failures, *work.findings),
         seconds=clock.monotonic() - began,
     )
@@ -183,31 +189,38 @@ def _outcome_of(check: Check, trial: Trial) -> tuple[Outcome, str, bool]:
         return Outcome.FAILED, str(failed), False
     except NotTriedError as not_tried:
         return Outcome.NOT_TRIED, str(not_tried), not_tried.cut_short
-    except StorageError as error:
-        if error.retryable or error.code in _NO_ANSWER:
-            return Outcome.NOT_TRIED, error.message, True
-        return Outcome.FAILED, f"{told(error)}: {error.message}", False
     except SafeBackupError as error:
+        if is_no_answer(error):
+            return Outcome.NOT_TRIED, error.message, True
         return Outcome.FAILED, f"{told(error)}: {error.message}", False
     except BaseException as error:
         return Outcome.FAILED, f"{told(error)}, where the errors of safebackup are expected", False
 
 
-def _capabilities(store: ReadStore, learned: Mapping[str, Any], results: Sequence[CheckResult]) -> Capabilities:
+def _capabilities(
+    store: ReadStore, learned: Mapping[str, Any], results: Sequence[CheckResult], *, is_shared: bool
+) -> Capabilities:
     known = {field.name for field in attrs.fields(Capabilities)}
-    exclusive = [learned[key] for key in ("threads_exclusive", "processes_exclusive") if key in learned]
     seen = {each.name: each.outcome is Outcome.PASSED for each in results if each.outcome is not Outcome.NOT_TRIED}
     whole = [seen[each] for each in _ATOMIC if each in seen]
     return Capabilities(
         **{
             "kind": kind_of(store),
             "durable": durable_of(store),
-            "exclusive_create": all(exclusive) if exclusive else None,
+            "exclusive_create": _exclusive(learned, is_shared=is_shared),
             "atomic": all(whole) if whole else None,
             **{_SHOWN_BY[name]: is_seen for name, is_seen in seen.items() if name in _SHOWN_BY},
             **{name: value for name, value in learned.items() if name in known},
         }
     )
+
+
+def _exclusive(learned: Mapping[str, Any], *, is_shared: bool) -> bool | None:
+    """Whether exactly one of many succeeds; where other processes reach the store, threads alone do not show it."""
+    seen = [learned.get("threads_exclusive"), learned.get("processes_exclusive")]
+    if False in seen:
+        return False
+    return True if (seen[1] if is_shared else seen[0]) else None
 
 
 def _failure(result: CheckResult) -> Finding:

@@ -66,7 +66,7 @@ class Other:
         """What came of what it was told first.
 
         Raises:
-            NotTriedError: it did not answer.
+            NotTriedError: it did not answer, or the store did not answer it.
         """
         try:
             line = self._answers.get(timeout=max(seconds, 0.01))
@@ -75,6 +75,8 @@ class Other:
         if not line:
             raise NotTriedError("another process ended by itself", cut_short=True)
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("is_no_answer"):
+            raise NotTriedError(f"another process was told: {answer['error']}", cut_short=True)
         return answer
 
     def kill(self) -> None:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from functools import partial
 
 from safebackup.clock import Clock
-from safebackup.errors import Code, SafeBackupError
+from safebackup.errors import Code, NotFoundError, SafeBackupError
 from safebackup.events import logger
 from safebackup.storage.conformance.subject import OWN_PREFIX, Address, Subject, raw_files
-from safebackup.storage.conformance.trial import Trial, in_threads, told
+from safebackup.storage.conformance.trial import NotTriedError, Trial, in_threads, told
 from safebackup.storage.local import LocalStore
 from safebackup.storage.store import DeleteStore
 
@@ -40,11 +40,11 @@ def sweep(subject: Subject, seconds: float, clock: Clock) -> tuple[str, ...]:
 
 
 def _swept(trial: Trial) -> tuple[str, ...]:
-    folder = trial.folder
-    left: tuple[str, ...] = (folder or "what the test has made",)
-    for _ in range(_TRIES):  # as what a killed writer had sent may still have arrived
+    left: tuple[str, ...] = (trial.folder or "what the test has made",)
+    for number in range(_TRIES):
+        trial.over.wait(_PAUSE_SECONDS * number)  # what a killed writer had sent may still arrive
         try:
-            left = tuple(info.name for info in trial.store.list(folder))
+            left = tuple(info.name for info in trial.store.list(trial.folder))
             problems: list[SafeBackupError] = []
             in_threads(partial(_remove, trial.store, problems), left, trial)
         except Exception as problem:  # of whatever kind the store is
@@ -52,9 +52,26 @@ def _swept(trial: Trial) -> tuple[str, ...]:
             continue
         if not left or any(problem.code is Code.STORE_DENIED for problem in problems):
             break
-        trial.over.wait(_PAUSE_SECONDS if problems else 0)
+    left = _still_there(trial, left)
     _sweep_folders(trial.subject)
     return left
+
+
+def _still_there(trial: Trial, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that can be read, or may be: some servers go on listing what was removed while others wrote it."""
+    gone: set[str] = set()
+
+    def look(name: str) -> None:
+        try:
+            trial.store.get(name, start=0, length=1)
+        except NotFoundError:
+            gone.add(name)
+        except Exception as problem:  # of whatever kind the store is
+            logger.info("whether %s is gone could not be seen: %s", name, told(problem))
+
+    with suppress(NotTriedError):  # what there was no time to look at counts as being there
+        in_threads(look, names, trial)
+    return tuple(name for name in names if name not in gone)
 
 
 def _remove(store: DeleteStore, problems: list[SafeBackupError], name: str) -> None:

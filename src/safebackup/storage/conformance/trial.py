@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from safebackup.clock import Clock
-from safebackup.errors import InternalError, SafeBackupError
+from safebackup.errors import Code, InternalError, SafeBackupError, StorageError
 from safebackup.findings import Finding
 from safebackup.storage.conformance.subject import Subject
 from safebackup.storage.store import DeleteStore, ObjectInfo
@@ -20,6 +20,7 @@ from safebackup.storage.store import DeleteStore, ObjectInfo
 T = TypeVar("T")
 MIB = 1 << 20
 THREADS = 8
+_NO_ANSWER = (Code.STORE_DENIED, Code.STORE_FULL, Code.STORE_MISSING)
 
 
 class CheckFailedError(Exception):
@@ -201,6 +202,11 @@ def told(error: BaseException | None) -> str:
     if isinstance(error, SafeBackupError):
         return f"{type(error).__name__} [{error.code}]"
     return f"a foreign {type(error).__name__}"
+
+
+def is_no_answer(error: BaseException) -> bool:
+    """Whether an error says nothing about the store, but that it cannot be tried now."""
+    return isinstance(error, StorageError) and (error.retryable or error.code in _NO_ANSWER)
 
 
 def payload(seed: str, size: int) -> bytes:

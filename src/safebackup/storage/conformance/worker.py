@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from safebackup.clock import SystemClock
 from safebackup.errors import ConflictError, NotFoundError
 from safebackup.storage.conformance.subject import Recipe
-from safebackup.storage.conformance.trial import payload, told
+from safebackup.storage.conformance.trial import is_no_answer, payload, told
 from safebackup.storage.store import DeleteStore
 
 _clock = SystemClock()
@@ -36,7 +36,7 @@ def serve(orders: BinaryIO) -> None:
                 assert store is not None
                 answer = _ACTS[order.pop("do")](store, **order)
         except Exception as error:
-            answer = {"error": told(error)}
+            answer = {"error": told(error), "is_no_answer": is_no_answer(error)}
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
 

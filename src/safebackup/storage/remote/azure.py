@@ -22,6 +22,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 from fsspec.asyn import sync
 from fsspec.exceptions import FSTimeoutError
 
+from safebackup.errors import Code, ConfigurationError, StorageError
 from safebackup.instants import to_nanoseconds
 from safebackup.remotes import bad_url, open_files, shown
 from safebackup.storage.remote.limits import Limits
@@ -31,6 +32,7 @@ from safebackup.storage.store import OBJECT_BYTES_MAX
 _CLOSING_SECONDS = 2
 _PAGE = 5000
 _SLICE_BYTES = 1 << 20
+_NOTHING_GIVEN = "either a connection_string or account_name"  # as adlfs says it
 _BY_CODE = {
     "BlobNotFound": Trouble.MISSING,
     "ContainerNotFound": Trouble.NO_ROOT,
@@ -64,7 +66,7 @@ class AzureTransport:
     is_proven = True
 
     def __init__(self, url: str, options: dict[str, object], limits: Limits) -> None:
-        self._files, path = open_files(url, options)
+        self._files, path = _connected(url, options)
         container, _, root = path.strip("/").partition("/")
         if "\\" in root or any(part.endswith(".") for part in root.split("/")):
             raise bad_url(
@@ -205,6 +207,20 @@ class AzureTransport:
         # Quoted or not, depending on the request that it comes from.
         tag = (found.etag or "").strip('"')
         return Listed(found.name.removeprefix(self._below), found.size, tag, to_nanoseconds(found.last_modified))
+
+
+def _connected(url: str, options: dict[str, object]) -> tuple[Any, str]:
+    try:
+        return open_files(url, options)
+    except ConfigurationError as error:
+        if _NOTHING_GIVEN not in error.message:
+            raise
+    raise StorageError(
+        f"{shown(url)}: no account and no credentials for it were found",
+        code=Code.STORE_DENIED,
+        hint="Set AZURE_STORAGE_CONNECTION_STRING, or give the storage options account_name and account_key, or "
+        "credential.",
+    )
 
 
 def _is_folder(found: BlobProperties) -> bool:

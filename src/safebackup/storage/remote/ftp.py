@@ -2,7 +2,8 @@
 
 An object is stored in `tmp/`, measured, and renamed. Renaming replaces what is there, so that two writers who race for
 one name are not kept apart. FTP has no request for flushing: how durable an object is, is the server's affair. Most
-servers do not say that their disk is full, either: it is then tried again until the deadline, and nothing is stored.
+servers do not say that their disk is full, either, but break off: it is then tried again until the deadline, and
+nothing is stored.
 
 A server says 550 for "not there" and for "not allowed". What is not there is so called only after a listing has shown
 that; and a listing is asked for from within the folder, as being let in shows that what is there may be looked at.
@@ -14,9 +15,12 @@ import ftplib
 import os
 import posixpath
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TypeVar
 
+import attrs
+
+from safebackup.errors import StorageError
 from safebackup.storage.remote.ftp_listing import (
     Kind,
     Member,
@@ -39,6 +43,7 @@ from safebackup.storage.remote.transport import Listed, Trouble
 T = TypeVar("T")
 
 _DEPTH_MAX = 100
+_DISCARDING_SECONDS = 5
 _FAILURES = (ftplib.Error, FtpError, OSError, EOFError)
 
 
@@ -52,6 +57,8 @@ class FtpTransport:
     def __init__(self, url: str, options: dict[str, object], limits: Limits) -> None:
         self._has_mlsd = True
         self._session = FtpSession(url, options, limits)
+        quick = attrs.evolve(limits, request=min(limits.request, _DISCARDING_SECONDS))
+        self._again: Callable[[], FtpSession] = lambda: FtpSession(url, options, quick)
         self._root = self._session.root
 
     def reach(self) -> None:
@@ -95,9 +102,8 @@ class FtpTransport:
             if stored != len(data):
                 raise FtpError(Trouble.UNREACHED, f"{stored} bytes were stored of {len(data)}")
             self._rename(temporary, target)
-        except _FAILURES:
-            with suppress(*_FAILURES):  # what is left there is litter, not damage
-                self._session.command("DELE", temporary)
+        except _FAILURES as error:
+            self._discard(temporary, is_silent=isinstance(error, TimeoutError))
             raise
 
     def entries(self, folder: str) -> Iterator[Listed]:
@@ -228,6 +234,17 @@ class FtpTransport:
             raise
 
     # Writing
+
+    def _discard(self, temporary: str, *, is_silent: bool) -> None:
+        """Remove what was not published: on a full disk there is no room beside it. It is no damage if it stays."""
+        try:
+            self._session.command("DELE", temporary)
+        except ftplib.Error:
+            return
+        except (FtpError, OSError, EOFError):  # the session is over
+            if not is_silent:
+                with suppress(*_FAILURES, StorageError), closing(self._again()) as session:
+                    session.command("DELE", temporary)
 
     def _rename(self, temporary: str, target: str) -> None:
         def rename() -> None:

@@ -92,7 +92,19 @@ class FtpSession:
         return bytes(data)
 
     def store(self, place: str, data: memoryview) -> None:
-        """Write a file; what is there is replaced."""
+        """Write a file; what is there is replaced.
+
+        Raises:
+            FtpError: the server broke off, and did not say why.
+        """
+        try:
+            self._store(place, data)
+        except (ftplib.error_temp, ConnectionError) as error:
+            if isinstance(error, ftplib.error_temp) and not _is_unexplained(error):
+                raise
+            raise FtpError(Trouble.UNREACHED, f"{error}; perhaps the server's disk is full") from error
+
+    def _store(self, place: str, data: memoryview) -> None:
         require_in_time = self._until(len(data))
         with closing(self._line("STOR", place)) as line:
             try:
@@ -213,6 +225,10 @@ def trouble_of_reply(error: ftplib.error_temp | ftplib.error_perm) -> Trouble:
 def is_no(error: ftplib.error_perm) -> bool:
     """Whether a reply says "not there" or "not allowed", and nobody knows which."""
     return code_of(error) in _NO and trouble_of_reply(error) is Trouble.UNKNOWN
+
+
+def _is_unexplained(error: ftplib.error_temp) -> bool:
+    return code_of(error) == "426" and trouble_of_reply(error) is Trouble.UNREACHED
 
 
 def code_of(error: ftplib.Error) -> str:

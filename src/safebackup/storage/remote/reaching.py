@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 
 from safebackup.errors import Code, ConfigurationError
-from safebackup.remotes import is_webdav, secrets_of, shown
+from safebackup.remotes import how_to_install, is_webdav, secrets_of, shown
 from safebackup.storage.remote.limits import Limits
+from safebackup.storage.remote.quiet import keep_off_stderr
 from safebackup.storage.remote.remote_store import RemoteStore
 from safebackup.storage.remote.transport import Transport
 
@@ -40,28 +41,15 @@ _KINDS = {
     "webdav4.fsspec.WebdavFileSystem": _Kind("webdav", "WebdavTransport"),
     "fsspec.implementations.smb.SMBFileSystem": _Kind("smb", "SmbTransport"),
 }
-_EXTRAS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-    "sftp": "sftp",
-    "ssh": "sftp",
-    "webdav": "webdav",
-    "webdavs": "webdav",
-    "dav": "webdav",
-    "davs": "webdav",
-    "smb": "smb",
-}
 _READ_ONLY = {
     "http", "https", "zip", "tar", "libarchive", "reference", "git", "github", "gist", "jupyter", "data", "blockcache",
     "filecache", "simplecache", "cached", "dir", "asynclocal", "generic", "root", "dask",
 }  # fmt: skip
 _HOST_AND_PORT = re.compile(r"(?:\[[^]]*\]|[^:]+)(?::\d+)?")
+_WITH_HOMES = ("sftp", "ssh", "ftp")
 _SLOW_SSH = "fsspec.implementations.sftp.SFTPFileSystem"
+
+keep_off_stderr()
 
 
 def remote_store(
@@ -137,7 +125,13 @@ def _plain(url: str) -> tuple[str, str]:
         raise _bad_url(f"{where} has a query, a fragment or a control character", "Leave it out: options have names.")
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise _bad_url(f"{where} has an empty part, '.' or '..'", "Write the path as it is, without detours.")
-    _require_place(scheme, path.split("/", 1)[0], where)
+    place, _, folder = path.partition("/")
+    if scheme in _WITH_HOMES and folder.startswith("~"):
+        raise _bad_url(
+            f"{where} begins with '~', which no server expands",
+            f"Write the path from the top of what the server shows, such as {scheme}://host/home/ann/x.",
+        )
+    _require_place(scheme, place, where)
     return scheme, f"{scheme}://{path}"
 
 
@@ -200,11 +194,7 @@ def _class_of(scheme: str, where: str) -> str:
     try:
         found = get_filesystem_class("webdav" if is_webdav(scheme) else scheme)
     except ImportError as error:
-        extra = _EXTRAS.get(scheme)
-        install = f"pip install 'safebackup[{extra}]'" if extra else f"Install what it asks for: {error}"
-        raise _bad_url(
-            f"{where} needs a package that is not installed", f"{install}, into the environment that runs this."
-        ) from error
+        raise _bad_url(f"{where} needs a package that is not installed", how_to_install(scheme, error)) from error
     except ValueError as error:
         raise _bad_url(f"{where}: no package of this machine knows {scheme}://", _PROVEN) from error
     except Exception as error:  # whatever a package raises while it is imported

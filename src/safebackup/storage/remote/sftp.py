@@ -190,18 +190,24 @@ class SftpTransport:
     async def _read(self, path: str, start: int, wanted: int) -> bytes:
         data = bytearray(wanted)
         came = 0
-        async with self._opened(self._at(path), "rb") as file:
-            async for offset, part in await file.read_parallel(wanted, start):
-                data[offset - start : offset - start + len(part)] = part
+
+        async def fetch(at: int, end: int) -> None:
+            nonlocal came
+            while at < end and (part := await file.read(end - at, start + at)):
+                data[at : at + len(part)] = part
+                at += len(part)
                 came += len(part)
+
+        async with self._opened(self._at(path), "rb") as file:
+            await _in_blocks(fetch, wanted, self._sftp.limits.max_read_len)
         if came != wanted or len(data) != wanted:
             raise SftpError(Trouble.UNREACHED, f"{came} bytes came of {wanted}")
         return bytes(data)
 
     def _opened(self, place: str, mode: str, attrs: SFTPAttrs | None = None) -> Any:
-        # No block size is given: OpenSSH ends the session of a client that sends larger packets than it takes.
-        under_way = max(1, _UNDER_WAY_BYTES // max(self._sftp.limits.max_write_len, 1))
-        return self._sftp.open(place, mode, attrs or SFTPAttrs(), max_requests=under_way)
+        # Each read and write is one request, and no larger than the server takes: OpenSSH ends the session of a client
+        # that sends more.
+        return self._sftp.open(place, mode, attrs or SFTPAttrs(), block_size=0)
 
     # Listing
 
@@ -256,10 +262,13 @@ class SftpTransport:
     async def _publish(self, path: str, data: memoryview) -> None:
         temporary, target = self._at(f"tmp/{os.urandom(16).hex()}"), self._at(path)
         whole: Any = data  # said to be bytes, and any buffer will do
+
+        async def send(at: int, end: int) -> None:
+            await file.write(whole[at:end], at)
+
         try:
             async with await self._new_file(temporary) as file:
-                if data:
-                    await file.write(whole)
+                await _in_blocks(send, len(data), self._sftp.limits.max_write_len)
                 await _flush(file)
                 stored = (await file.stat()).size
                 if stored != len(data):
@@ -396,6 +405,25 @@ def _connected(url: str, options: dict[str, object], limits: Limits) -> tuple[An
             f"{shown(url)}: a file that the storage options name cannot be read ({error.filename}: {error.strerror})",
             hint="Check the paths among the storage options, such as known_hosts and client_keys.",
         ) from None
+
+
+async def _in_blocks(act: Callable[[int, int], Awaitable[None]], size_bytes: int, block_bytes: int) -> None:
+    """Do `act` with where each block begins and ends, several at once.
+
+    asyncssh does so too, and leaves requests behind when a line is cut, whose errors Python then prints.
+    """
+    starts = iter(range(0, size_bytes, block_bytes))
+
+    async def work() -> None:
+        for start in starts:
+            await act(start, min(start + block_bytes, size_bytes))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, _UNDER_WAY_BYTES // block_bytes)):
+                group.create_task(work())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 async def _flush(file: SFTPClientFile) -> None:
