@@ -62,6 +62,7 @@ def test_no_repository_is_made_in_another_one(inside: str, tmp_path: Path, data:
         Repository.create(tmp_path / "outer" / "inner" / ".." / inside, key=None)
 
     assert caught.value.code is Code.TARGET_IN_REPOSITORY
+    assert not (tmp_path / "outer" / "inner").exists()
     assert verify(outer).findings == ()
 
 

@@ -78,11 +78,14 @@ class Repository:
 
         Raises:
             ConflictError: a repository is there already, or somebody else was first. Open it.
+            RefusedError: other things are there, or it lies in another repository.
             ConfigurationError: the URL or the key is none.
         """
         key = require_key(key)
         if key is not None:
             key.material()  # a key that cannot be read leaves nothing behind
+        if not (isinstance(url, str) and is_remote(url)):
+            _refuse_another_around(open_store(url))  # before a folder is made there
         store = open_store(url, create=True, storage_options=storage_options, allow_unproven=allow_unproven_store)
         repository = found(store, key=key, runtime=runtime or Runtime())
         with noted("the repository is there"):
@@ -312,13 +315,17 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
     return attach(store, key=key, runtime=runtime)
 
 
-def _refuse_other_things(store: AppendStore) -> None:
+def _refuse_another_around(store: AppendStore) -> None:
     if (outer := _repository_around(store.url)) is not None:
         raise RefusedError(
             f"{store.url} lies in the repository at {outer}, where its objects would be strangers",
             code=Code.TARGET_IN_REPOSITORY,
             hint="Name a folder outside of it.",
         )
+
+
+def _refuse_other_things(store: AppendStore) -> None:
+    _refuse_another_around(store)
     names = [info.name for info in store.list("") if not is_emergency_name(info.name)]
     others = [name for name in names if name.partition("/")[0] not in FOLDER.values()]
     if others:

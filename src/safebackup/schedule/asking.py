@@ -112,7 +112,8 @@ def _promised(schedule: Schedule, found: int | None) -> Instant | None:
     """What a rule answers as an instant; refused in forbidden hours, beyond the years in which these were checked."""
     if found is None:
         return None
-    promises.require_free(schedule.rule, schedule.zone, schedule.forbidden, found)
+    if schedule.forbidden:
+        promises.require_free(schedule.rule, schedule.zone, schedule.forbidden, found)
     return moments.instant(found)
 
 
