@@ -553,6 +553,7 @@ def test_what_the_library_warns_of_is_told(repository: Path, data: Path, call: C
 
     done = call("snapshots", "-r", repository)
     assert "warning: snapshots/" in done.err
+    assert "verify(" not in done.err
     assert json_of(call("snapshots", "--json", "-r", repository))["warnings"]
 
 

@@ -10,6 +10,9 @@ import pytest
 
 from safebackup import Repository, Snapshot, Source, back_up, verify
 from safebackup.errors import Code, IntegrityError, NotFoundError
+from safebackup.repository.repository import attach
+from safebackup.repository.runtime import Runtime
+from safebackup.storage import LocalStore, ObjectInfo
 
 
 @pytest.fixture
@@ -97,3 +100,23 @@ def test_a_repository_all_of_whose_snapshots_are_gone_is_not_one_without_any_yet
     report = verify(reopened(folder))
     assert not report.passed
     assert "1 snapshot that was published is gone" in report.statement
+
+
+def test_one_that_is_published_meanwhile_is_not_taken_for_lost(folder: Path, made: Callable[..., Snapshot]) -> None:
+    class Meanwhile(LocalStore):
+        """Somebody else backs up after snapshots were listed, and before the journal is."""
+
+        asked = 0
+
+        def list(self, prefix: str) -> list[ObjectInfo]:
+            if prefix == "journal/":
+                Meanwhile.asked += 1
+                made(f"meanwhile {Meanwhile.asked}")
+            return super().list(prefix)
+
+    before = made("1")
+    repository = attach(Meanwhile(folder), key=None, runtime=Runtime())
+
+    assert repository.snapshot().id == before.id
+    assert verify(repository, level="structure", record=False).passed
+    assert Meanwhile.asked > 1

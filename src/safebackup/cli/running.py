@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from types import FrameType
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def perform(typed: Typed, screen: Screen, work: Callable[[], Result], *, proves:
     """Do the work of one command and tell how it ended; the exit status."""
     warnings: list[str] = []
     try:
-        with _stopped_by_signals(), _logged(screen, warnings):
+        with _stopped_by_signals(), _logged(typed, screen, warnings):
             status = announce(typed, screen, work(), warnings)
     except OutputLostError as lost:
         discard_output()
@@ -141,8 +142,8 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def _logged(screen: Screen, warnings: list[str]) -> Iterator[None]:
-    handler: logging.Handler = _Warnings(warnings, logging.INFO if screen.verbose else logging.WARNING)
+def _logged(typed: Typed, screen: Screen, warnings: list[str]) -> Iterator[None]:
+    handler: logging.Handler = _Warnings(typed, warnings, logging.INFO if screen.verbose else logging.WARNING)
     if screen.debug:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
@@ -161,18 +162,29 @@ def _logged(screen: Screen, warnings: list[str]) -> Iterator[None]:
 class _Warnings(logging.Handler):
     """Keeps what the library logs to be told at the end; events are left out, as reports hold what they say."""
 
-    def __init__(self, kept: list[str], level: int) -> None:
+    def __init__(self, typed: Typed, kept: list[str], level: int) -> None:
         super().__init__(level)
+        self._typed = typed
         self._kept = kept
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one; what is no warning is said at once, to whoever asked for it."""
-        if isinstance(record.args, tuple) and any(isinstance(argument, Event) for argument in record.args):
-            return
+        if isinstance(arguments := record.args, tuple):
+            if any(isinstance(argument, Event) for argument in arguments):
+                return
+            record = copy(record)  # others that hear of it speak Python
+            record.args = tuple(map(self._in_commands, arguments))
         if record.levelno < logging.WARNING:
             note(record.getMessage())
         else:
             self._kept.append(record.getMessage())
+
+    def _in_commands(self, argument: object) -> object:
+        """An error with the hint that it has on the command line."""
+        if not isinstance(argument, SafeBackupError):
+            return argument
+        hint = advice(argument, self._typed)
+        return f"{argument.message} [{argument.code}]" + (f" {hint}" if hint else "")
 
 
 def open_missing_streams() -> None:

@@ -47,6 +47,7 @@ class History:
     catalogues: Mapping[str, CatalogueBody]
     raw: Mapping[str, msgspec.Raw]  # snapshots and journal records as they were written
     problems: Mapping[str, SafeBackupError]
+    later: frozenset[str] = frozenset()  # snapshots that were published while all this was read, of a later moment
 
     @cached_property
     def mentions(self) -> Mapping[str, Mapping[str, JournalBody]]:
@@ -82,7 +83,8 @@ class History:
         """Snapshots that the journal reports as made, not as removed, and that are not there: a finding."""
         made = {name for body in self.journal.values() if body.kind == BACKUP for name in body.snapshots}
         removed = {name for body in self.journal.values() if body.kind == REMOVAL for name in body.snapshots}
-        return frozenset(made - removed - self.snapshots.keys() - self.void.keys() - self.problems.keys())
+        there = {*self.snapshots, *self.void, *self.problems, *self.later}
+        return frozenset(made - removed - there)
 
     @property
     def unreadable_snapshots(self) -> frozenset[str]:
@@ -168,7 +170,7 @@ def read_history(
     published = source.decode(snapshot_names, raw, SnapshotBody)
     journal = source.decode(journal_names, raw, JournalBody)
     dead = {body.run for body in deaths.values() if body.final}
-    return History(
+    history = History(
         snapshots={name: body for name, body in published.items() if body.run not in dead},
         void={name: body for name, body in published.items() if body.run in dead},
         journal=journal,
@@ -177,6 +179,9 @@ def read_history(
         raw={name: raw[name] for name in (*published, *journal)},
         problems=problems,
     )
+    if history.lost_snapshots:  # or just not listed yet, as the journal was read after they were
+        history = attrs.evolve(history, later=frozenset(list_snapshots(store)) - set(snapshot_names))
+    return history
 
 
 def read_catalogues(

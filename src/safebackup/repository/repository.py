@@ -152,7 +152,7 @@ class Repository:
 
     def _snapshots(self, history: History) -> list[Snapshot]:
         for name, problem in history.problems.items():
-            logger.warning("%s is left out: %s", name, problem.message)
+            logger.warning("%s is left out: %s", name, problem)
         for name in sorted(history.lost_snapshots):
             logger.warning("%s is gone: it was published, and was not removed by plan", name)
         snapshots = [bind(self, name, body, history) for name, body in history.snapshots.items()]
