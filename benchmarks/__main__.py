@@ -17,6 +17,7 @@ import attrs
 
 from benchmarks.corpora import CORPORA, corpus
 from benchmarks.fetching import find_programs
+from benchmarks.measuring import touch_memory
 from benchmarks.needs import free, need
 from benchmarks.running import ALWAYS, STEPS, measure_corpus
 from benchmarks.tables import Figures, tables
@@ -25,6 +26,7 @@ from benchmarks.tools import TOOL_IDS, all_tools
 MARK = "made-by-safebackup-benchmarks"
 OURS = ("corpora", "programs", "runs", "cut-off")  # what the suite makes in its folder, and deletes
 DAYS = 100
+FULL_ENOUGH = 0.1  # smaller corpora show no times
 
 
 def main() -> int:
@@ -122,6 +124,8 @@ def measure_all(options: argparse.Namespace) -> Figures:
         folder = options.work / "corpora" / name
         made = corpus(name, folder, seed=options.seed, scale=options.scale)
         runs = options.work / "runs" / name
+        if options.scale >= FULL_ENOUGH:
+            touch_memory()
         record = measure_corpus(
             made, tools, rounds=options.rounds, steps=options.steps, days=days, seed=options.seed, folder=runs
         )

@@ -6,6 +6,7 @@ They are local folders at heart. Another process opens one with `opened`, by nam
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -270,7 +271,12 @@ class NobodyWins(LocalStore):
 
 
 class WritesInPlace(LocalStore):
-    """Without a temporary; the first half can be seen for a moment, and stays if its writer dies."""
+    """Without a temporary; the first half can be seen for a moment, and stays if its writer dies.
+
+    Other processes take far longer than it was measured in this one: whenever one is killed, it is in the middle.
+    """
+
+    is_another_process = "pytest" not in sys.modules
 
     def put_new(self, name: str, data: Data) -> None:
         require_object_name(name)
@@ -281,7 +287,7 @@ class WritesInPlace(LocalStore):
             for start in range(0, len(view), piece := max(len(view) // 8, 1)):
                 file.write(view[start : start + piece])
                 file.flush()
-                time.sleep(0.01)
+                time.sleep(0.5 if self.is_another_process and len(view) >= 1 << 20 else 0.01)
 
 
 class EmptyWhenGone(LocalStore):
