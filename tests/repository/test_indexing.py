@@ -112,6 +112,19 @@ def test_a_large_index_is_answered_by_range_reads_of_single_blocks(identity: Ide
     assert len(reads.calls) <= 12
 
 
+def test_the_index_that_knew_the_chunk_before_is_asked_first() -> None:
+    stored = Indexes()
+    names = [stored.put([(chunk(3 * id + one), place(one)) for id in range(5)]).name for one in range(3)]
+    reads = RecordingStore(stored.store)
+    loaded = ChunkIndex(reads, PLAIN, cache_bytes=NOTHING_CACHED)
+
+    for one in (2, 0, 1):
+        assert loaded.find(chunk(one)) == place(one)
+        reads.calls.clear()
+        assert loaded.find(chunk(3 + one)) == place(one)
+        assert {name for _, name in reads.calls} <= {names[one]}
+
+
 def test_all_places_of_a_chunk_are_found_where_they_fill_more_than_a_block() -> None:
     stored = Indexes()
     places = [place(pack) for pack in range(2 * BLOCK_ENTRIES + 5)]

@@ -446,10 +446,16 @@ class _Verification:
         content = (entry.content, entry.size) if isinstance(entry.content, bytes) else None
         if content in self._found:
             return
-        doomed = self.reader.index.doomed
-        for _, chunk_id, length in Manifests(self.reader).entry_needs(entry):
-            places = list(self.reader.index.find_all(chunk_id))
-            good = [place.pack for place in places if self._is_good(place, chunk_id, length)]
+        index = self.reader.index
+        doomed = index.doomed
+        needs = [content] if content is not None else (need[1:] for need in Manifests(self.reader).entry_needs(entry))
+        for chunk_id, length in needs:
+            good = []
+            for place in index.find_all(chunk_id):
+                if self._is_good(place, chunk_id, length):
+                    good.append(place.pack)
+                    if self.whole and place.pack not in doomed:
+                        break  # others make no difference
             self._needed_packs.update(() if self.whole else good)
             if not good:
                 self._bad_chunks.add(chunk_id)

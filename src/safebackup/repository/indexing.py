@@ -62,6 +62,7 @@ class ChunkIndex:
         self.suspects: set[str] = set()  # packs that are damaged or gone, so that nothing new may rest on them
         self.visible: dict[str, LoadedIndex] = {}
         self.problems: dict[str, SafeBackupError] = {}
+        self._last_found_in: LoadedIndex | None = None
         self.refresh()
 
     @property
@@ -112,26 +113,37 @@ class ChunkIndex:
         )
 
     def find_all(self, chunk_id: bytes) -> Iterator[ChunkPlace]:
-        """Every place of a chunk that any index names, in doomed packs too."""
+        """Every place of a chunk that any index names, in doomed packs too; who is content with one asks for no more.
+
+        The index that knew the chunk before is asked first: what was stored together is asked for together.
+        """
         yield from self._own.get(chunk_id, ())
-        for index in list(self.visible.values()):
-            fences = index.table.fences
-            number = bisect_right(fences, chunk_id) - 1
-            while number >= 0:
-                try:
-                    block = self._block(index, number)
-                    packs = index.table.packs
-                    places = [
-                        unpack_entry(block.data, position, packs, name=index.name)[1]
-                        for position in block.find(chunk_id)
-                    ]
-                except (IntegrityError, NotFoundError) as problem:
-                    self.problems[index.name] = problem
-                    break
-                yield from places
-                if fences[number] != chunk_id:
-                    break
-                number -= 1  # entries for one chunk may begin at the end of the block before
+        last = self._last_found_in
+        indexes = list(self.visible.values())
+        if last is not None and self.visible.get(last.name) is last:
+            indexes = [last, *(index for index in indexes if index is not last)]
+        for index in indexes:
+            for place in self._places(index, chunk_id):
+                self._last_found_in = index
+                yield place
+
+    def _places(self, index: LoadedIndex, chunk_id: bytes) -> Iterator[ChunkPlace]:
+        fences = index.table.fences
+        number = bisect_right(fences, chunk_id) - 1
+        while number >= 0:
+            try:
+                block = self._block(index, number)
+                packs = index.table.packs
+                places = [
+                    unpack_entry(block.data, position, packs, name=index.name)[1] for position in block.find(chunk_id)
+                ]
+            except (IntegrityError, NotFoundError) as problem:
+                self.problems[index.name] = problem
+                return
+            yield from places
+            if fences[number] != chunk_id:
+                return
+            number -= 1  # entries for one chunk may begin at the end of the block before
 
     def add_own(self, entries: Iterable[Entry], pack: str, size_bytes: int) -> None:
         """Chunks that this run has stored durably in `pack`."""
