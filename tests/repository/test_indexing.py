@@ -175,6 +175,29 @@ def test_what_a_run_has_stored_is_found_before_and_after_an_index_names_it() -> 
     assert loaded.take_own() == ([(chunk(3), place(3))], {place(3).pack: 1000})
 
 
+@given(st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 40), max_size=8)), max_size=8))
+def test_what_this_run_has_published_and_what_others_have_are_found_alike(steps: list[tuple[bool, set[int]]]) -> None:
+    stored = Indexes()
+    loaded = stored.load(cache_bytes=NOTHING_CACHED)
+    model: dict[int, set[ChunkPlace]] = {}
+    for pack, (is_ours, ids) in enumerate(steps):
+        entries = [(chunk(id << 230), place(pack)) for id in sorted(ids)]
+        for id in ids:
+            model.setdefault(id, set()).add(place(pack))
+        if not entries:
+            continue
+        if is_ours:
+            loaded.add_own(entries, place(pack).pack, 1000)
+            index = stored.put(entries)
+            loaded.replace_own(index.name, index.data, entries)
+        else:
+            stored.put(entries)
+            loaded.refresh()
+        for id in range(42):
+            assert set(loaded.find_all(chunk(id << 230))) == model.get(id, set())
+            assert (loaded.find(chunk(id << 230)) is None) == (id not in model)
+
+
 def test_dooms_that_come_later_take_effect_when_they_are_read() -> None:
     stored = Indexes()
     stored.put([(chunk(1), place(1)), (chunk(1), place(2))])

@@ -26,6 +26,8 @@ from safebackup.repository.tiering import read_visible, tier_of
 from safebackup.storage import ObjectInfo, ReadStore
 
 CACHE_BYTES_MAX = 64 << 20
+_SIEVE_ID_BYTES = 3
+_SIEVE_ID_BITS = 8 * _SIEVE_ID_BYTES  # two MiB, in which a million chunks leave 94 of 100 others out
 _BESIDE_BYTES_MAX = 4 << 20  # indexes up to this are read several at once; memory must hold those under way
 
 
@@ -37,6 +39,25 @@ class LoadedIndex:
     seal: Seal = attrs.field(repr=False, eq=False)
     table: IndexTable = attrs.field(repr=False)
     starts: list[int] = attrs.field(repr=False)
+
+
+class _Sieve:
+    """Says of a chunk id that it was certainly not added, or that it may have been; ids are hashes already."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add_all(self, ids: Iterable[bytes]) -> None:
+        """Remember these."""
+        self._bits = self._bits or bytearray(1 << _SIEVE_ID_BITS - 3)
+        for id in ids:
+            number = int.from_bytes(id[:_SIEVE_ID_BYTES], "big")
+            self._bits[number >> 3] |= 1 << (number & 7)
+
+    def may_hold(self, id: bytes) -> bool:
+        """Whether it may be one of them."""
+        number = int.from_bytes(id[:_SIEVE_ID_BYTES], "big")
+        return bool(self._bits) and bool(self._bits[number >> 3] & 1 << (number & 7))
 
 
 class ChunkIndex:
@@ -57,6 +78,8 @@ class ChunkIndex:
         self._cache_bytes_max = cache_bytes
         self._own: dict[bytes, list[ChunkPlace]] = {}
         self._own_sizes: dict[str, int] = {}
+        self._published: frozenset[str] = frozenset()  # visible indexes of this run, and a sieve for what they name
+        self._sieve = _Sieve()
         self._dooms: dict[str, frozenset[str]] = {}
         self.doomed: frozenset[str] = frozenset()
         self.suspects: set[str] = set()  # packs that are damaged or gone, so that nothing new may rest on them
@@ -81,6 +104,7 @@ class ChunkIndex:
                 lambda index: index.table.replaces,
                 lambda index: index.table.beside,
             )
+            self._published &= self.visible.keys()
 
     def refresh_dooms(self) -> None:
         """Read doom records that are new since the last time.
@@ -104,8 +128,9 @@ class ChunkIndex:
 
     def find(self, chunk_id: bytes) -> ChunkPlace | None:
         """Where a chunk lies outside all doomed and suspect packs, or None."""
-        if not self.visible and chunk_id not in self._own:
-            return None  # a first backup asks this for every file
+        is_ours = len(self._published) == len(self.visible)  # a first backup asks this for every file
+        if is_ours and chunk_id not in self._own and not self._sieve.may_hold(chunk_id):
+            return None
         doomed, suspects = self.doomed, self.suspects
         return next(
             (place for place in self.find_all(chunk_id) if place.pack not in doomed and place.pack not in suspects),
@@ -122,7 +147,10 @@ class ChunkIndex:
         indexes = list(self.visible.values())
         if last is not None and self.visible.get(last.name) is last:
             indexes = [last, *(index for index in indexes if index is not last)]
+        passed_over = frozenset() if self._sieve.may_hold(chunk_id) else self._published
         for index in indexes:
+            if index.name in passed_over:
+                continue
             for place in self._places(index, chunk_id):
                 self._last_found_in = index
                 yield place
@@ -162,7 +190,9 @@ class ChunkIndex:
         """Forget own `entries`, now that the index `name` is durable and names them."""
         with self._lock:
             index = self._parse(name, data)
+            self._sieve.add_all(chunk_id for chunk_id, _ in entries)
             self.visible[name] = index
+            self._published |= {name}
             for chunk_id, place in entries:
                 self._own.get(chunk_id, []).remove(place)
                 if not self._own[chunk_id]:
