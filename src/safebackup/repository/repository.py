@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
 import attrs
 
@@ -18,12 +17,11 @@ from safebackup.errors import (
     ConflictError,
     IntegrityError,
     NotFoundError,
-    RefusedError,
     StorageError,
 )
 from safebackup.events import logger
 from safebackup.format.chunking import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FASTCDC, Chunker
-from safebackup.format.header import FOLDER, Kind, digest_of, is_object_name, object_name, parse_header
+from safebackup.format.header import Kind, digest_of, object_name, parse_header
 from safebackup.format.manifest import Entry
 from safebackup.format.objects import Identity, StoredObject, build_record
 from safebackup.format.records import Configuration, SnapshotBody
@@ -32,6 +30,7 @@ from safebackup.instants import Instant, from_nanoseconds
 from safebackup.remotes import is_remote
 from safebackup.repository.configuring import INTENTS, Configurations, read_configurations
 from safebackup.repository.founding import agree
+from safebackup.repository.founding_place import refuse_another_around, refuse_other_things
 from safebackup.repository.history import History, read_history
 from safebackup.repository.indexing import ChunkIndex
 from safebackup.repository.keys import NO_KEYS, Key, build_slot, keyring_of, new_secrets, require_key, unlock
@@ -40,8 +39,7 @@ from safebackup.repository.reading import ChunkReader
 from safebackup.repository.runtime import SOFTWARE, Runtime
 from safebackup.repository.selecting import not_in_snapshot, path_in_snapshot
 from safebackup.repository.standings import Standing, judge
-from safebackup.storage import AppendStore, LocalStore, open_store
-from safebackup.storage.names import is_emergency_name
+from safebackup.storage import AppendStore, open_store
 
 ID_CHARACTERS_MIN = 4
 
@@ -85,7 +83,7 @@ class Repository:
         if key is not None:
             key.material()  # a key that cannot be read leaves nothing behind
         if not (isinstance(url, str) and is_remote(url)):
-            _refuse_another_around(open_store(url))  # before a folder is made there
+            refuse_another_around(open_store(url))  # before a folder is made there
         store = open_store(url, create=True, storage_options=storage_options, allow_unproven=allow_unproven_store)
         repository = found(store, key=key, runtime=runtime or Runtime())
         with noted("the repository is there"):
@@ -301,7 +299,7 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
         pass
     else:
         raise _exists(store, there.repository)
-    _refuse_other_things(store)
+    refuse_other_things(store)
     repository = runtime.random(16)
     configuration, slot = _first_objects(repository, key, runtime)
     if slot is not None:
@@ -313,41 +311,6 @@ def found(store: AppendStore, *, key: Key | None, runtime: Runtime) -> Repositor
         raise _exists(store, other)
     store.put_new(configuration.name, configuration.data)
     return attach(store, key=key, runtime=runtime)
-
-
-def _refuse_another_around(store: AppendStore) -> None:
-    if (outer := _repository_around(store.url)) is not None:
-        raise RefusedError(
-            f"{store.url} lies in the repository at {outer}, where its objects would be strangers",
-            code=Code.TARGET_IN_REPOSITORY,
-            hint="Name a folder outside of it.",
-        )
-
-
-def _refuse_other_things(store: AppendStore) -> None:
-    _refuse_another_around(store)
-    names = [info.name for info in store.list("") if not is_emergency_name(info.name)]
-    others = [name for name in names if name.partition("/")[0] not in FOLDER.values()]
-    if others:
-        raise RefusedError(
-            f"{store.url} holds {len(others)} other things, such as {others[0]!r}",
-            code=Code.TARGET_NOT_EMPTY,
-            hint="Name a new or an empty folder for the repository.",
-        )
-
-
-def _repository_around(url: str) -> str | None:
-    """The folder above a local one that holds a founding record."""
-    if not url.startswith("file://"):
-        return None
-    founding = FOLDER[Kind.FOUNDING] + "/"
-    folder = os.path.realpath(url.removeprefix("file://"))
-    while (above := os.path.dirname(folder)) != folder:
-        folder = above
-        with suppress(StorageError):  # what cannot be listed by whoever founds this one is not looked into
-            if any(is_object_name(info.name) for info in LocalStore(folder).list(founding)):
-                return folder
-    return None
 
 
 def _first_objects(repository: bytes, key: Key | None, runtime: Runtime) -> tuple[StoredObject, StoredObject | None]:
