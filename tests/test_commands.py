@@ -308,10 +308,10 @@ def test_a_deadline_ends_the_whole_pipeline_and_all_that_it_started(tmp_path: Pa
     script = f"sleep 1000 & echo $! > {tmp_path}/pid; echo waiting for a lock >&2; wait"
 
     with pytest.raises(CommandError) as caught:
-        read_all(bash(script), ["cat"], deadline=1)
+        read_all(bash(script), ["cat"], deadline=3)
 
     assert caught.value.code == Code.COMMAND_DEADLINE
-    assert caught.value.message == "bash | cat had not ended after 1 s and was ended: waiting for a lock"
+    assert caught.value.message == "bash | cat had not ended after 3 s and was ended: waiting for a lock"
     wait_until_gone(pid_in(tmp_path / "pid"))
 
 
@@ -319,10 +319,10 @@ def test_a_deadline_is_kept_against_a_program_that_ignores_requests() -> None:
     started = time.perf_counter()
 
     with pytest.raises(CommandError) as caught:
-        read_all(bash("trap '' TERM; while :; do sleep 0.1; done"), deadline=0.2)
+        read_all(bash("trap '' TERM; while :; do sleep 0.1; done"), deadline=2)
 
     assert caught.value.code == Code.COMMAND_DEADLINE
-    assert 2 <= time.perf_counter() - started < PATIENCE
+    assert 4 <= time.perf_counter() - started < PATIENCE
 
 
 def test_a_program_gets_time_to_tidy_up(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_a_deadline_holds_against_a_process_that_left_its_session_with_the_pipe(
     script = f"setsid bash -c 'echo $$ > {tmp_path}/pid; exec sleep 1000' & wait"
     try:
         with pytest.raises(CommandError) as caught:
-            read_all(bash(script), deadline=0.5)
+            read_all(bash(script), deadline=3)
     finally:
         os.kill(pid_in(tmp_path / "pid"), signal.SIGKILL)
 
