@@ -985,3 +985,19 @@ def test_nodes_of_extents_cost_no_more_than_their_chunks(stage: Stage, name: str
 
     assert "complete" in found.answers["restore"]
     assert found.slowest < SECONDS_MAX
+
+
+def test_a_kept_name_whose_content_is_nonsense_stops_no_restore(stage: Stage) -> None:
+    five = stage.forger.data(b"12345")
+    twins = [file(name, size=10, content=[0, five, 5], link=b"x" * 16) for name in (b"a", b"b")]
+    tree = stage.forger.tree([ROOT, *twins, file(b"c", size=5, content=five)])
+    stage.forger.publish(tree, stage.honest)
+    target = stage.base / "target"
+    target.mkdir()
+    (target / "a").write_bytes(b"1234567890")
+    os.utime(target / "a", ns=(1, 1))
+
+    report = restore(stage.repository.snapshot(), to=target, overwrite="keep")
+
+    assert not report.complete
+    assert (target / "c").read_bytes() == b"12345"

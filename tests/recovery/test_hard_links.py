@@ -68,8 +68,10 @@ def test_what_only_looks_like_the_first_name_is_not_linked(snapshot: Snapshot, t
         file.write(b"!")
     os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    restore(snapshot, to=target, overwrite="keep")
+    report = restore(snapshot, to=target, overwrite="keep")
 
+    assert not report.complete
+    assert [one.subject for one in report.findings if one.severity is Severity.ERROR] == [f"a/{name}"]
     assert not pairs(target)[name]
     assert (target / "b" / name).read_bytes() == recorded
 

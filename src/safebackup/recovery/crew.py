@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ import attrs
 from safebackup.errors import IntegrityError, NotFoundError
 from safebackup.events import Progress
 from safebackup.findings import printable
-from safebackup.format.manifest import Entry, EntryKind, Extent
+from safebackup.format.manifest import Entry, EntryKind
 from safebackup.format.pack import ChunkPlace
 from safebackup.format.sealing import Buffer
 from safebackup.recovery.placing import Owner, PartialFile, Placer, Shortfalls
@@ -256,26 +256,25 @@ class Crew:
 
         What an interrupted restore had placed is linked again so. Else it is somebody's, or could not be placed.
         """
-        kept = self._leaders_kept.pop(path, None)
-        if kept is not None and self._is_there(kept):
-            self._leaders_placed.add(path)
+        kept, placer = self._leaders_kept.pop(path, None), self.placer()
+        is_file = kept is not None and kept.kind == EntryKind.FILE
+        if kept is not None and is_file and isinstance(placer, Placer) and placer.looks_restored(kept):
+            if self._is_there(kept, placer):
+                self._leaders_placed.add(path)
+            else:
+                placer.report_kept_although_different(path)
         return path in self._leaders_placed
 
-    def _is_there(self, entry: Entry) -> bool:
-        placer = self.placer()
-        if entry.kind != EntryKind.FILE or not isinstance(placer, Placer) or not placer.looks_restored(entry):
-            return False
+    def _is_there(self, entry: Entry, placer: Placer) -> bool:
         offset = 0
-        for chunk_id, length in self._extents(entry):
-            if not self._holds(placer, entry.path, chunk_id, offset, length):
-                return False
-            offset += length
+        try:
+            for chunk_id, length in self._manifests.extents(entry):
+                if not self._holds(placer, entry.path, chunk_id, offset, length):
+                    return False
+                offset += length
+        except IntegrityError:  # nobody can tell; whoever needs the content says so
+            return False
         return True
-
-    def _extents(self, entry: Entry) -> Iterable[Extent]:
-        if entry.content is None or isinstance(entry.content, bytes):
-            return [(entry.content, entry.size)] if entry.content else []
-        return self._manifests.extents(entry)
 
     def _holds(self, placer: Placer, path: bytes, chunk_id: bytes | None, offset: int, length: int) -> bool:
         if chunk_id is not None:

@@ -423,7 +423,7 @@ class Placer:
             if _looks_restored(found, entry):
                 self._kept(entry.path, "was there and was kept")
             else:
-                self._kept_although_different(entry.path)
+                self.report_kept_although_different(entry.path)
             return False
         return self._not_restored(
             entry.path,
@@ -433,12 +433,13 @@ class Placer:
     def _kept(self, path: bytes, what: str) -> None:
         self._report(Finding(code=Code.PATH_KEPT, severity=Severity.INFO, what=what, subject=printable(path)))
 
-    def _kept_although_different(self, path: bytes) -> None:
+    def report_kept_although_different(self, path: bytes) -> None:
+        """Say that what was kept is not what the snapshot has."""
         self._report(
             Finding(
                 code=Code.PATH_KEPT,
                 severity=Severity.ERROR,
-                what="was there and was kept, but it is not what the snapshot has: its kind, size or time differs",
+                what="was there and was kept, but it is not what the snapshot has: kind, size, time or content differs",
                 action="Restore this path to another folder and compare, or replace it.",
                 subject=printable(path),
             )

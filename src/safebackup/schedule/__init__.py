@@ -1,6 +1,5 @@
 """When something is due: schedules in a named zone, exact through every change of the clocks; pure."""
 
-from safebackup.schedule import loading as loading  # first: it says so where there are no zone data
 from safebackup.schedule.asking import Gap, Missed, Occurrence
 from safebackup.schedule.diffing import ScheduleDiff, data_changed
 from safebackup.schedule.explaining import Explanation

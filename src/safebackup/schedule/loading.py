@@ -14,8 +14,6 @@ from pathlib import Path
 
 import attrs
 
-from safebackup.errors import Code, ConfigurationError
-
 _MAGIC = b"TZif"
 
 
@@ -99,12 +97,3 @@ def _release(source: str) -> str:
 def all_names() -> frozenset[str]:
     """Every zone name on this machine, as it is written; empty without zone data. Reads some 600 files."""
     return frozenset(zoneinfo.available_timezones())
-
-
-# When this is imported: without zone data pendulum cannot be, and everything here that knows instants needs it.
-if find_zone("UTC") is None:
-    raise ConfigurationError(
-        "this machine has no time zone data",
-        code=Code.ZONE_DATA_MISSING,
-        hint="Install the package tzdata: apt install tzdata, or pip install tzdata.",
-    )
